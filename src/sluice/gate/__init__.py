@@ -1,0 +1,1 @@
+"""The gate: one atomic decision in Redis or Valkey about who gets which unit."""
