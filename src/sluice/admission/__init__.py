@@ -1,0 +1,1 @@
+"""May they try now? Passes today; challenges, limits and the waiting room join here."""

@@ -1,0 +1,1 @@
+"""Challenges: made ahead of time, bound to one buyer and one sale, answered once."""
