@@ -1,0 +1,1 @@
+"""Live push: the WebSocket at `/v1/live`, and what travels on it."""
