@@ -1,0 +1,1 @@
+"""One scenario a file; each has `run(bench) -> Outcome`."""
