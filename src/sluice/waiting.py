@@ -6,6 +6,7 @@ stood where, so that the line outlives the gate's memory. A promotion is an orde
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -30,6 +31,9 @@ CLOSE_MAX = 1000
 """Entries that one call ends."""
 LOOK_MAX = 500
 """Items that are looked at in one call."""
+HEAR_S = (0.02, 0.04, 0.08, 0.16, 0.0)
+"""Pauses in which the ledger may hear of what the gate decided a moment ago; it is well behind a
+request's deadline then, and the buyer is told to ask again."""
 
 Entries = Batcher[tuple[int, str], WaitEntry | None]
 
@@ -82,20 +86,28 @@ class Waiting:
             raise Promoted(held.number)
 
     async def place(self, buyer: Identity, route: ItemRoute) -> InLine:
-        """The entry as it is now. Raises `NotFound` where the buyer never was in this line."""
+        """The entry as it is now. Raises `NotFound` where the buyer never was in this line, and
+        `GateUnavailable` where that cannot be told, as the ledger is behind."""
         place = await self._waitlists.place(route.shard, _waiter(buyer, route))
         if place.outcome is WaitOutcome.WAITING:
             return InLine(place.entry, "waiting", place.ahead)
         # The gate knows only who stands in line now; how it ended for the others is in the ledger.
-        entry = await self._entries.submit((route.item_id, buyer.buyer))
-        if entry is not None and entry.state != "waiting":
-            return _over(entry)
-        held = await self._held(buyer, route)
-        if entry is not None:
-            return _unheard(entry, held)
-        if held is not None and not await self._ledger.orders([held.number]):
-            raise GateUnavailable("The ledger has not heard yet how this hold came about.")
-        raise NotFound()
+        heard = False
+        for pause_s in HEAR_S:
+            entry = await self._entries.submit((route.item_id, buyer.buyer))
+            if entry is not None and entry.state != "waiting":
+                return _over(entry)
+            held = await self._held(buyer, route)
+            if entry is not None:
+                return _unheard(entry, held)
+            if held is None or heard:
+                raise NotFound()
+            # Whoever joined and was promoted within the recorder's delay is in neither yet. The
+            # order comes after the entry, so once it is there, the entry is too, or never was.
+            heard = bool(await self._ledger.orders([held.number]))
+            if not heard:
+                await asyncio.sleep(pause_s)
+        raise GateUnavailable("The ledger has not heard yet how this hold came about.")
 
     async def places(self, buyers: Sequence[Identity], route: ItemRoute) -> list[InLine | None]:
         """As `place`, of many buyers in a few calls; None for whoever never was in this line, as

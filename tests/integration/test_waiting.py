@@ -37,6 +37,15 @@ def waiter(item: Item, name: str) -> Waiter:
     return Waiter(item.id, item.limit_group, 1, identity(name).digest, name.encode())
 
 
+def of(shop: Shop) -> Waiting:
+    return Waiting(
+        waitlists=Waitlists(shop.gate, batch_max=100, queue_max=100, deadline_s=5),
+        gate=shop.gate,
+        ledger=shop.ledger,
+        entries=entries_of(shop.ledger, queue_max=100, deadline_s=5),
+    )
+
+
 async def one_by_one(waiting: Waiting, names: Sequence[str], item: Item) -> list[InLine | None]:
     found: list[InLine | None] = []
     for name in names:
@@ -71,12 +80,7 @@ async def test_many_are_told_what_each_is_told(shop: Shop) -> None:
         "UPDATE waitlist SET ended_as = 0, state = 'waiting', reason = NULL, order_number = NULL "
         "WHERE buyer LIKE 'unheard-%'"
     )
-    waiting = Waiting(
-        waitlists=Waitlists(shop.gate, batch_max=100, queue_max=100, deadline_s=5),
-        gate=shop.gate,
-        ledger=shop.ledger,
-        entries=entries_of(shop.ledger, queue_max=100, deadline_s=5),
-    )
+    waiting = of(shop)
     everybody = [*names, "buys-1", "never"]
 
     told = await waiting.places([identity(name) for name in everybody], route(tea))
@@ -93,6 +97,63 @@ async def test_many_are_told_what_each_is_told(shop: Shop) -> None:
         None,
         None,
     ]
+
+
+class Behind:
+    """The ledger has not heard of the entries until they were asked for so many times, nor of the
+    orders."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch, *, entries: int, orders: int):
+        self._entries, self._orders = entries, orders
+        read_entries, read_orders = shop.ledger.newest_entries, shop.ledger.orders
+
+        async def newest_entries(item_id: int, buyers: Sequence[str]) -> object:
+            self._entries -= 1
+            return {} if self._entries >= 0 else await read_entries(item_id, buyers)
+
+        async def orders(numbers: Sequence[int]) -> object:
+            self._orders -= 1
+            return {} if self._orders >= 0 else await read_orders(numbers)
+
+        monkeypatch.setattr(shop.ledger, "newest_entries", newest_entries)
+        monkeypatch.setattr(shop.ledger, "orders", orders)
+
+
+async def promoted(shop: Shop) -> Item:
+    """An item whose one unit went from `first` to `turn`, who waited for it."""
+    [tea] = (await shop.open(1)).items
+    [bought] = await shop.buy(tea, "first")
+    epoch = (await shop.ledger.positions())[tea.shard].epoch
+    await shop.gate.join_waitlist(tea.shard, epoch, [waiter(tea, "turn")])
+    await shop.drained()
+    await shop.ledger.cancel(bought.number, "first", "")
+    shop.wake()
+
+    async def over() -> bool:
+        entries = await shop.ledger.newest_entries(tea.id, ["turn"])
+        return entries["turn"].state == "promoted"
+
+    await until_it_is(over)
+    return tea
+
+
+@pytest.mark.parametrize(("entries", "orders"), [(3, 2), (1, 0)])
+async def test_a_turn_that_comes_before_the_ledger_heard_of_the_place_is_told_when_it_has(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, entries: int, orders: int
+) -> None:
+    """Also where it hears of both between the two questions."""
+    tea = await promoted(shop)
+    Behind(shop, monkeypatch, entries=entries, orders=orders)
+    assert (await of(shop).place(identity("turn"), route(tea))).state == "promoted"
+
+
+async def test_a_ledger_that_stays_behind_leaves_a_turn_unknown_and_not_denied(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tea = await promoted(shop)
+    Behind(shop, monkeypatch, entries=99, orders=99)
+    with pytest.raises(GateUnavailable):
+        await of(shop).place(identity("turn"), route(tea))
 
 
 async def test_a_crowd_that_asks_at_once_costs_one_query(
