@@ -103,8 +103,10 @@ class Behind:
     """The ledger has not heard of the entries until they were asked for so many times, nor of the
     orders."""
 
-    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch, *, entries: int, orders: int):
-        self._entries, self._orders = entries, orders
+    def __init__(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, *, unheard: int, unrecorded: int
+    ) -> None:
+        self._entries, self._orders = unheard, unrecorded
         read_entries, read_orders = shop.ledger.newest_entries, shop.ledger.orders
 
         async def newest_entries(item_id: int, buyers: Sequence[str]) -> object:
@@ -137,13 +139,13 @@ async def promoted(shop: Shop) -> Item:
     return tea
 
 
-@pytest.mark.parametrize(("entries", "orders"), [(3, 2), (1, 0)])
+@pytest.mark.parametrize(("unheard", "unrecorded"), [(3, 2), (1, 0)])
 async def test_a_turn_that_comes_before_the_ledger_heard_of_the_place_is_told_when_it_has(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, entries: int, orders: int
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, unheard: int, unrecorded: int
 ) -> None:
     """Also where it hears of both between the two questions."""
     tea = await promoted(shop)
-    Behind(shop, monkeypatch, entries=entries, orders=orders)
+    Behind(shop, monkeypatch, unheard=unheard, unrecorded=unrecorded)
     assert (await of(shop).place(identity("turn"), route(tea))).state == "promoted"
 
 
@@ -151,7 +153,7 @@ async def test_a_ledger_that_stays_behind_leaves_a_turn_unknown_and_not_denied(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tea = await promoted(shop)
-    Behind(shop, monkeypatch, entries=99, orders=99)
+    Behind(shop, monkeypatch, unheard=99, unrecorded=99)
     with pytest.raises(GateUnavailable):
         await of(shop).place(identity("turn"), route(tea))
 
