@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -18,12 +19,16 @@ ADMIN_TOKEN = "test-admin-token-0123456789"
 READY_MAX_S = 90.0
 STOP_MAX_S = 60.0
 RUN_MAX_S = 90.0
+PORTS = (10_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Of those that the system gives to no connection of its own accord: it is used later."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Any, *, within_s: float, what: str, every_s: float = 0.05) -> Any:
