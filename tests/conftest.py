@@ -9,7 +9,7 @@ import pytest
 from tests.support import patience
 from tests.support.product import Product
 
-patience.here()
+patience.be_patient()
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,16 @@ class Shop:
         assert told == 200, shown
         return shown["entry"]
 
+    def until_recorded(self, waiting: int) -> list[Any]:
+        """So many in line, as the ledger has it."""
+        path = f"/items/{self.item}/waitlist"
+
+        def there() -> Any:
+            found = self.admin("GET", path)["data"]
+            return len(found) == waiting and found
+
+        return list(until(there, within_s=40, what="the ledger has the line"))
+
     def until_promoted(self, token: str) -> str:
         def there() -> Any:
             entry = self.entry(token)
@@ -183,13 +193,7 @@ def test_the_line_moves_in_order_as_units_come_back(product: Product, client: Cl
     _, behind = shop.ask("POST", shop.line, cid, {})
     assert (behind["entry"]["position"], behind["entry"]["state"]) == (2, "waiting")
     assert shop.numbers()["waitlisted"] == 2
-    waiting = until(
-        lambda: (
-            len(found := shop.admin("GET", f"/items/{shop.item}/waitlist")["data"]) == 2 and found
-        ),
-        within_s=40,
-        what="the ledger has the line",
-    )
+    waiting = shop.until_recorded(2)
     assert [each["id"] for each in waiting] == [joined["entry"]["id"], behind["entry"]["id"]]
 
     shop.ask("POST", f"/v1/orders/{order}/cancel", ann, {})
@@ -245,8 +249,12 @@ def test_a_refusal_says_whether_one_can_wait(product: Product, client: Client) -
 
     problem = until(refused, within_s=40, what="sold out is known")
     assert (problem["code"], problem["may_return"], problem["waitlist"]) == ("sold_out", True, True)
-    _, shown = shop.ask("GET", f"/v1/sales/{shop.sale}", "")
-    assert shown["items"][0]["state"] == "held"
+    path = f"/v1/sales/{shop.sale}"
+    until(
+        lambda: shop.ask("GET", path, "")[1]["items"][0]["state"] == "held",
+        within_s=40,
+        what="the page says so, too",
+    )
 
 
 def test_when_the_sale_is_closed_everybody_in_line_is_told_so(
@@ -255,7 +263,8 @@ def test_when_the_sale_is_closed_everybody_in_line_is_told_so(
     shop = Shop(product, client)
     ann, bob = shop.buyer(), shop.buyer()
     order = shop.buy(ann)
-    shop.ask("POST", shop.line, bob, {})
+    assert shop.ask("POST", shop.line, bob, {})[0] == 201
+    shop.until_recorded(1)  # the gate forgets whoever does not wait any more
 
     shop.admin("POST", f"/sales/{shop.sale}/close", {})
 

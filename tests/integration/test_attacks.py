@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.polling import until_it_is
-from tests.support import patience
 from tests.support.bots import (
     PROXY,
     Answer,
@@ -32,10 +31,8 @@ NOBODY_LIMITED = {"per_buyer_per_minute": None, "per_address_per_minute": None}
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    folder = tmp_path_factory.mktemp("attacked")
-    # What all share is counted here, and not what each process gives by itself.
-    environ = {"SLUICE_TRUSTED_PROXIES": PROXY, **patience.of_a_product(folder)}
-    with Product(folder / "data", "--workers", str(WORKERS), **environ) as product:
+    folder = tmp_path_factory.mktemp("attacked") / "data"
+    with Product(folder, "--workers", str(WORKERS), SLUICE_TRUSTED_PROXIES=PROXY) as product:
         yield product
         assert '"level": "error"' not in product.log(), product.log()[-4000:]
 

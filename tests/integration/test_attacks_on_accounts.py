@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.polling import until, until_it_is
-from tests.support import patience
 from tests.support.bots import PROXY, Answer, Street, honest_buyers, statuses, street, together
 from tests.support.product import ADMIN_TOKEN, Product
 
@@ -33,14 +32,13 @@ QUEUE = 400
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    folder = tmp_path_factory.mktemp("stuffed")
+    folder = tmp_path_factory.mktemp("stuffed") / "data"
     environ = {
         "SLUICE_TRUSTED_PROXIES": PROXY,
         "SLUICE_PASSWORD_QUEUE_MAX": str(QUEUE),
         "SLUICE_FAILED_LOGINS_PER_ADDRESS": str(FAILURES),
-        **patience.of_a_product(folder),
     }
-    with Product(folder / "data", "--workers", "2", **environ) as running:
+    with Product(folder, "--workers", "2", **environ) as running:
         yield running
         assert '"level": "error"' not in running.log(), running.log()[-4000:]
 

@@ -149,6 +149,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             # What is measured here is not how long the gate sells by itself.
             "SLUICE_GATE_LEASE_MS": "60000",
             "SLUICE_DEADLINE_MS": "2500",
+            "PYTHONPATH": "",  # as impatient as it comes
         }
         with Product(folder / "data", **stores) as product:
             shop = Shop(product, gate, cache, wire)

@@ -394,7 +394,7 @@ def test_a_pacer_that_is_killed_is_followed_by_another(product: Product, http: C
 
 @pytest.mark.verify
 def test_while_the_cache_server_is_away_nobody_else_comes_in(tmp_path: Any) -> None:
-    with Product(tmp_path / "data") as product, Client(product.url) as http:
+    with Product(tmp_path / "data", PYTHONPATH="") as product, Client(product.url) as http:
         drop = open_drop(product, http, FAST)
         inside, outside = drop.buyer(), drop.buyer()
         drop.join(inside)

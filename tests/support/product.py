@@ -15,6 +15,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support import patience
+
 ADMIN_TOKEN = "test-admin-token-0123456789"
 READY_MAX_S = 90.0
 STOP_MAX_S = 60.0
@@ -58,6 +60,7 @@ class Product:
             "SLUICE_ADMIN_TOKEN": ADMIN_TOKEN,
             "SLUICE_QUEUE_TARGET_MS": "0",
             "SLUICE_DEADLINE_MS": "5000",
+            "PYTHONPATH": os.pathsep.join([patience.START, clean.get("PYTHONPATH", "")]),
         }
         self.environ = {**clean, **usual, **environ}
         self._process: subprocess.Popen[str] | None = None
