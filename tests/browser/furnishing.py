@@ -116,6 +116,9 @@ def lose(stage: Stage, *, stuck: bool = False) -> str:
     sale = stage.sale("Broken on the shelf", stock=3)
     item = sale["items"][0]["id"]
     token = stage.buyer("unlucky")
+    # All of it before the next comparison, which would find the gate too generous and shut it.
+    stage.buy(stage.sale("Before"), stage.buyer("before"))
+    stage.product.until_marked(item)
     with closing(sqlite3.connect(stage.product.data / "sluice.db", timeout=20)) as db:
 
         def shelf(available: int) -> None:

@@ -142,6 +142,17 @@ class Product:
             sqlite3.connect(f"file:{self.data / 'sluice.db'}?mode=ro", uri=True, timeout=20)
         )
 
+    def until_marked(self, item: str) -> None:
+        """Returns when gate and ledger were compared for the first time after a purchase since the
+        item came: for some seconds from now nobody will notice that they are not alike."""
+
+        def compared() -> bool:
+            with self.ledger() as ledger:
+                marks = "SELECT 1 FROM audit_marks WHERE item_id = ?"
+                return ledger.execute(marks, [item]).fetchone() is not None
+
+        until(compared, within_s=60, what="an audit mark")
+
     def children(self, word: str) -> list[int]:
         """Process ids below `sluice up` whose command line has this word."""
         assert self._process is not None
