@@ -229,8 +229,8 @@ async def test_above_maxmemory_the_lease_can_be_kept_up(full: Stage) -> None:
 
 @pytest.fixture
 async def hasty(gate_server: Server, stage: Stage) -> AsyncIterator[Gate]:
-    """Another client of the same gate, which waits for half a second only."""
-    gate = Gate.from_url(gate_server.url, timeout_s=0.5)
+    """Another client of the same gate, which waits for a moment only."""
+    gate = Gate.from_url(gate_server.url, timeout_s=1.5)
     await gate.status(0)
     yield gate
     await gate.close()

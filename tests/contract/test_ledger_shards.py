@@ -97,7 +97,7 @@ async def test_on_sqlite_the_gates_clock_decides(database: str, ledger_url: str)
     async def clock() -> int:
         return now_ms
 
-    ledger = Ledger.from_url(ledger_url, clock=clock)
+    ledger = Ledger.from_url(ledger_url, deadline_ms=5000, clock=clock)
     first = await claimed(ledger, lease_ms=5000)
     assert first.lease_until_ms == 1_005_000
     assert await ledger.claim_shard(0, "two", 5000) is None
@@ -115,7 +115,7 @@ async def test_elsewhere_the_databases_clock_decides(database: str, ledger_url: 
         raise AssertionError("nobody should ask")
 
     async with opened(ledger_url) as one:
-        two = Ledger.from_url(ledger_url, clock=clock)
+        two = Ledger.from_url(ledger_url, deadline_ms=5000, clock=clock)
         assert abs(await one.now_ms() - await two.now_ms()) < 5000
         await claimed(two)
         await two.close()
