@@ -12,8 +12,8 @@ import pytest
 from sluice.batching import RUSH, Batcher
 from sluice.domain.errors import NotFound, Overloaded, Unavailable
 
-LONG_S = 5.0
-SHORT_S = 0.1
+LONG_S = 20.0
+SHORT_S = 0.8
 
 
 class Store:
