@@ -81,6 +81,7 @@ class HttpWorker:
                 work = getattr(route, "work", Work.BROWSE)
                 if door.turns_away(work):
                     return door.answer(scope, proto, work)
+                return door.let_in(work, route(scope, proto))
             return route(scope, proto)
         if self._serving.find(scope.path):
             return self._serving(scope, proto)
