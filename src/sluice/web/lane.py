@@ -604,6 +604,8 @@ class Lane:
         """The decoded body; `empty` stands for none. Reads no more than `bytes_max` bytes. `read`
         is a read that has begun."""
         length = headers.get("content-length")
+        if length == "0" and read is None:
+            return empty  # reading nothing would still put this coroutine to sleep and wake it
         if read is not None or length in _SHORT:
             raw = await self.patience.whole(read or proto())
         else:
