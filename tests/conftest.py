@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import patience
 from tests.support.product import Product
+
+patience.be_patient()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 from sluice.embedded.binary import find_binary
 from sluice.embedded.store import Store
 
-START_S = 10
+START_S = 30
 
 
 class Valkey:

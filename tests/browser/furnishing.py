@@ -94,7 +94,7 @@ def paid(stage: Stage, order: dict[str, Any], token: str) -> None:
     with Client(stage.url) as client:
         until(
             lambda: client.get(f"/v1/orders/{order['id']}", token)[1]["state"] == "paid",
-            within_s=20,
+            within_s=40,
             what="the order is paid",
         )
 
@@ -105,7 +105,7 @@ def line(stage: Stage, sale: dict[str, Any], tokens: list[str]) -> None:
         for token in tokens:
             until(
                 lambda token=token: client.post(path, token, {})[0] in (200, 201),
-                within_s=20,
+                within_s=40,
                 what="a place in line",
             )
 

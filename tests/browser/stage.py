@@ -69,7 +69,7 @@ class Stage:
                 status, said = client.post(f"/v1/sales/{sale['id']}/items/{item}/pass", token, {})
                 return said if status == 200 else None
 
-            ticket = until(accepted, within_s=20, what="a pass")
+            ticket = until(accepted, within_s=40, what="a pass")
             status, said = client.post(ticket["buy_url"], token, {"quantity": 1})
             assert status == 202, said
             number = said["order"]["id"]
@@ -78,7 +78,7 @@ class Stage:
                 _, order = client.get(f"/v1/orders/{number}", token)
                 return order if order["state"] != "queued" else None
 
-            return dict(until(recorded, within_s=20, what="the order in the ledger"))
+            return dict(until(recorded, within_s=40, what="the order in the ledger"))
 
     def cancel(self, order: dict[str, Any], token: str) -> None:
         with Client(self.url) as client:
@@ -99,4 +99,4 @@ class Stage:
                 _, said = client.get("/v1/admin/inbox", ADMIN_TOKEN)
                 return next((each["code"] for each in said["data"] if each["phone"] == phone), None)
 
-            return str(until(sent, within_s=10, what="a code"))
+            return str(until(sent, within_s=30, what="a code"))

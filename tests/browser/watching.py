@@ -8,13 +8,12 @@ import sys
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 from tests.browser.stage import Stage
 from tests.support.http import Client
 from tests.support.pages import REPO
 
 CROWD_MAX_S = 120
-expect.set_options(timeout=20_000)  # the cores may be doing other things
 _first = iter(range(0, 10_000_000, 10_000))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 import redis
 from tests.contract.gate_stage import Stage
+from tests.support.product import free_port
 
 from sluice.embedded.binary import Binary, ask_version, packaged_valkey
 from sluice.embedded.child import tie_to_parent
@@ -209,14 +209,10 @@ def wait_for(holds: Callable[[], bool], what: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 def _valkey() -> Binary:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import make_url
+from tests.support.product import free_port
 
 
 class Proxy:
@@ -20,11 +21,11 @@ class Proxy:
         self._flowing.set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.port = 0
+        # Who tries to connect while nobody listens is not given this very port for its own end.
+        self.port = free_port()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Nobody listens any more and every connection is gone, as when a server was killed."""

@@ -125,5 +125,5 @@ async def test_an_artist_ends_when_told() -> None:
     running_ = asyncio.ensure_future(artist.run())
     await asyncio.sleep(0)
     artist.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await running_

@@ -151,7 +151,7 @@ async def test_without_the_shards_row_a_cancellation_could_slip_past_the_recorde
 
     monkeypatch.setattr("sluice.ledger.recorder.cancelled_while_queued", look_and_wait)
 
-    async def cancelled_meanwhile() -> OrderState:
+    async def cancelled_meanwhile(within_s: float) -> OrderState:
         looked.clear()
         go_on.clear()
         order = shop.accepted(item)
@@ -159,18 +159,19 @@ async def test_without_the_shards_row_a_cancellation_could_slip_past_the_recorde
         await looked.wait()
         note = shop.ledger.cancel_queued(order.number, order.buyer, item.id, "")
         cancelling = asyncio.ensure_future(note)
-        await asyncio.wait({cancelling}, timeout=0.3)
+        await asyncio.wait({cancelling}, timeout=within_s)
         go_on.set()
         await asyncio.gather(recording, cancelling)
         return await shop.state(order)
 
-    assert await cancelled_meanwhile() is OrderState.CANCELLED
+    # It waits for the recorder, and the recorder for us.
+    assert await cancelled_meanwhile(0.3) is OrderState.CANCELLED
 
     async def nothing(*_: Any) -> None:
         return None
 
     monkeypatch.setattr(cancel, "_stop_the_recorder", nothing)
-    assert await cancelled_meanwhile() is OrderState.AWAITING_PAYMENT, "the planted bug shows"
+    assert await cancelled_meanwhile(20) is OrderState.AWAITING_PAYMENT, "the planted bug shows"
     assert "cancellations_are_applied" in await shop.broken()
 
 

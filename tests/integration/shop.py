@@ -31,6 +31,9 @@ from sluice.workers.shard import Pace, ShardWorker
 HOUR_MS = 3_600_000
 LEDGER_DEADLINE_MS = 10_000
 """Generous: the disk may be doing other things."""
+SQL_WAIT_S = 30.0
+LEASE_MS = 10_000
+"""Long enough that no stall of the machine disarms the gate."""
 _attempts = itertools.count(1)
 
 
@@ -40,7 +43,7 @@ class Shop:
     def __init__(self, valkey: Valkey, database: Path, *, shards: int = 1) -> None:
         self.valkey = valkey
         self.database = database
-        self.settings = Settings(shards=shards, deadline_ms=2000)
+        self.settings = Settings(shards=shards, deadline_ms=3000)
         self.gate = Gate.from_url(valkey.url, timeout_s=5)
         self.ledger = Ledger.from_url(
             f"sqlite:///{database}", deadline_ms=LEDGER_DEADLINE_MS, clock=self.gate.time_ms
@@ -63,7 +66,7 @@ class Shop:
                 ledger=self.ledger,
                 open_pipe=self._pipe,
                 digest=lambda buyer: buyer_digest(buyer.encode()),
-                pace=Pace(lease_ms=3000, record_max=500, backlog_max=10**6, trim_after_s=300),
+                pace=Pace(lease_ms=LEASE_MS, record_max=500, backlog_max=10**6, trim_after_s=300),
             )
             self._workers.append(worker)
             self._running.append(asyncio.create_task(worker.run()))
@@ -152,19 +155,25 @@ class Shop:
         [totals] = await self.gate.totals(item.shard, [item.id])
         return totals.available, totals.held, totals.stock
 
-    def sql(self, *statements: str, **values: Any) -> None:
+    async def sql(self, *statements: str, **values: Any) -> None:
         """Raw statements, past every CHECK and trigger: for breaking things."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=5)) as database:
+        # In a thread: who holds SQLite's one lock may need this loop to come to an end.
+        await asyncio.to_thread(self._sql, statements, values)
+
+    def _sql(self, statements: Sequence[str], values: dict[str, Any]) -> None:
+        opened = sqlite3.connect(self.database, timeout=SQL_WAIT_S, isolation_level=None)
+        with contextlib.closing(opened) as database:
             database.execute("PRAGMA ignore_check_constraints = ON")
+            database.execute("BEGIN IMMEDIATE")
             names = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = names.fetchall()
-            with database:
-                for name, _ in triggers:
-                    database.execute(f"DROP TRIGGER {name}")
-                for statement in statements:
-                    database.execute(statement, values)
-                for _, definition in triggers:
-                    database.execute(definition)
+            for name, _ in triggers:
+                database.execute(f"DROP TRIGGER {name}")
+            for statement in statements:
+                database.execute(statement, values)
+            for _, definition in triggers:
+                database.execute(definition)
+            database.execute("COMMIT")
 
     async def redis(self, *words: Any) -> Any:
         """One raw command to the gate's server: for breaking things."""

@@ -72,7 +72,7 @@ def test_money_units_orders_lines_and_history_agree_when_all_is_over(
         check_units(product, size, item)
         check_money(product)
         check_what_happened(product, found)
-        until(lambda: product.audit()["ok"], within_s=30, what="every invariant holds")
+        until(lambda: product.audit()["ok"], within_s=60, what="every invariant holds")
         check_log(product)
 
 
@@ -131,7 +131,7 @@ class Crowd:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(30)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
@@ -165,7 +165,7 @@ def close(product: Product, sale: str) -> None:
         status, shown = client.post(f"/v1/admin/sales/{sale}/close", ADMIN_TOKEN, {})
         assert status == 200, shown
     waiting = "SELECT count(*) FROM waitlist WHERE state = 'waiting'"
-    until(lambda: one(product, waiting) == 0, within_s=30, what="the line is closed")
+    until(lambda: one(product, waiting) == 0, within_s=60, what="the line is closed")
 
 
 def kill_the_releaser(product: Product, size: Size) -> None:

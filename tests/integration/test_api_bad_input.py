@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from tests.support.api import a_sale
+from tests.support.http import Browser
 from tests.support.product import ADMIN_TOKEN, Product
 from tests.support.tokens import identity_token
 
@@ -31,7 +32,7 @@ class Shop:
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
         token = ADMIN_TOKEN if path.startswith("/v1/admin") else self.buyer
         headers = {"Authorization": f"Bearer {token}", **request.pop("headers", {})}
-        with httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False) as client:
+        with Browser(self.url) as client:
             return client.request(method, path, headers=headers, **request)
 
     def raw(self, request: bytes) -> bytes:
@@ -53,12 +54,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with Product(tmp_path_factory.mktemp("shop") / "data") as product:
         admin = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         buyer = identity_token(product.identity_secret(), "mei")
-        with httpx.Client(base_url=product.url, headers=admin, trust_env=False) as client:
+        with Browser(product.url, headers=admin) as client:
             sale = client.post("/v1/admin/sales", json=a_sale()).raise_for_status().json()
             client.post(f"/v1/admin/sales/{sale['id']}/publish").raise_for_status()
         item = sale["items"][0]["id"]
         path = f"/v1/sales/{sale['id']}/items/{item}/pass"
-        with httpx.Client(base_url=product.url, trust_env=False) as client:
+        with Browser(product.url) as client:
             asked = client.post(path, headers={"Authorization": f"Bearer {buyer}"})
         yield Shop(product.url, buyer, path, asked.raise_for_status().json()["buy_url"])
         assert '"level": "error"' not in product.log(), product.log()[-4000:]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, cast
 
 import httpx
@@ -19,6 +20,7 @@ from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi import checks
 from tests.support.api import FOR_A_CROWD, a_sale, framework
 from tests.support.examples import Stage
+from tests.support.http import AGAIN_S, PATIENCE_S, TOLD_LATER, Browser
 from tests.support.product import ADMIN_TOKEN, Product
 from tests.support.tokens import identity_token
 
@@ -77,7 +79,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with Product(tmp_path_factory.mktemp("shop") / "data") as product:
         admin = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-        with httpx.Client(base_url=product.url, headers=admin, trust_env=False) as client:
+        with Browser(product.url, headers=admin) as client:
             new = a_sale(policy=FOR_A_CROWD)
             sale = client.post("/v1/admin/sales", json=new).raise_for_status().json()
             client.post(f"/v1/admin/sales/{sale['id']}/publish").raise_for_status()
@@ -153,7 +155,7 @@ def test_every_operation_answers_as_its_examples_say(
     sent: dict[str, Any] = {"data": body} if "form" in media_type else {"json": body}
     if isinstance(body, bytes):
         headers["Content-Type"], sent = media_type, {"content": body}
-    with httpx.Client(base_url=shop.url, headers=headers, trust_env=False) as http:
+    with Browser(shop.url, headers=headers) as http:
         answer = http.request(method, path.format(**tried.names), **sent)
     expected = tried.status or min(int(status) for status in operation["responses"])
     assert answer.status_code == expected, answer.text
@@ -172,7 +174,7 @@ def _as_requests_would(answer: httpx.Response) -> Any:
 
 def test_the_audit_looks_at_every_invariant_and_finds_them_holding(shop: Shop) -> None:
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    with httpx.Client(base_url=shop.url, headers=headers, trust_env=False) as http:
+    with Browser(shop.url, headers=headers) as http:
         report = http.get("/v1/admin/audit").json()
     assert [each for each in report["invariants"] if not each["ok"]] == []
     assert report["ok"] is True
@@ -181,7 +183,7 @@ def test_the_audit_looks_at_every_invariant_and_finds_them_holding(shop: Shop) -
 
 @pytest.mark.parametrize("path", ["/v1/sales/7", "/v1/buy/x", "/v1/orders/7", "/v1/sales"])
 def test_a_wrong_method_is_405_and_says_which_are_right(shop: Shop, path: str) -> None:
-    with httpx.Client(base_url=shop.url, trust_env=False) as http:
+    with Browser(shop.url) as http:
         answer = http.delete(path)
         assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
         allowed = set(answer.headers["allow"].split(", "))
@@ -194,7 +196,7 @@ def test_a_wrong_method_is_405_and_says_which_are_right(shop: Shop, path: str) -
     "path", ["/v1/sales", "/v1/sales/1", "/v1/orders/1", "/livez", "/docs", "/v1/me"]
 )
 def test_head_says_what_get_says_without_the_body(shop: Shop, path: str) -> None:
-    with httpx.Client(base_url=shop.url, trust_env=False) as http:
+    with Browser(shop.url) as http:
         head, got = http.head(path), http.get(path)
     assert head.status_code == got.status_code
     assert head.content == b""
@@ -244,8 +246,18 @@ def test_none_of_many_requests_breaks_what_the_document_says(
 
 def _validate(case: schemathesis.Case[Any], shop: Shop) -> None:
     operation = case.operation.definition.raw
-    case.call_and_validate(
-        base_url=shop.url,
-        headers=shop.headers(operation),
+    headers = shop.headers(operation)
+    until_s = monotonic() + PATIENCE_S
+    while True:
+        answer = case.call(base_url=shop.url, headers=headers, timeout=30)
+        if answer.status_code != 503 or monotonic() > until_s:
+            break
+        if answer.json().get("code") not in TOLD_LATER:
+            break
+        sleep(AGAIN_S)
+    case.validate_response(
+        answer,
         checks=cast("list[CheckFunction]", CHECKS),
+        headers=headers,
+        transport_kwargs={"base_url": shop.url, "headers": headers},  # for requests of its own
     )

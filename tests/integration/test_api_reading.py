@@ -20,7 +20,7 @@ async def http() -> AsyncIterator[Api]:
         yield client
 
 
-SOON_S = 2.0
+SOON_S = 20.0
 
 
 async def pages(http: Api, path: str, limit: int, headers: dict[str, str]) -> list[list[Any]]:

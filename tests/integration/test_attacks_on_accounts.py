@@ -36,7 +36,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     environ = {
         "SLUICE_TRUSTED_PROXIES": PROXY,
         "SLUICE_PASSWORD_QUEUE_MAX": str(QUEUE),
-        "SLUICE_DEADLINE_MS": "5000",
         "SLUICE_FAILED_LOGINS_PER_ADDRESS": str(FAILURES),
     }
     with Product(folder, "--workers", "2", **environ) as running:

@@ -49,13 +49,13 @@ async def shop(valkey: Valkey, tmp_path: Path) -> AsyncIterator[Shop]:
         yield shop
 
 
-def auditor(shop: Shop, patience_s: float = 10) -> Auditor:
+def auditor(shop: Shop, patience_s: float = 30) -> Auditor:
     return Auditor(
         shop.ledger, shop.gate, keep_in_step=shop.operator.keep_in_step, patience_s=patience_s
     )
 
 
-async def look(shop: Shop, patience_s: float = 10) -> AuditReport:
+async def look(shop: Shop, patience_s: float = 30) -> AuditReport:
     return await auditor(shop, patience_s).run()
 
 
@@ -298,7 +298,7 @@ async def test_what_is_broken_in_the_ledger_is_named(
     shop: Shop, statements: list[str], expected: set[str]
 ) -> None:
     await sold(shop)
-    shop.sql(*statements)
+    await shop.sql(*statements)
     report = await look(shop)
     assert broken(report) == expected, report
 
@@ -328,7 +328,7 @@ async def test_a_gate_armed_for_another_epoch_is_named(shop: Shop) -> None:
     await sold(shop)
     await shop.stop()
     await shop.gate.arm(0, 1, 60_000)
-    shop.sql("UPDATE shards SET epoch = 2")
+    await shop.sql("UPDATE shards SET epoch = 2")
     assert "13" in broken(await look(shop, patience_s=0.05))
 
 
@@ -336,7 +336,7 @@ async def test_repair_drives_again_what_was_decided_and_nothing_else(shop: Shop)
     sale = await sold(shop)
     [tea] = sale.items
     await shop.stop()
-    shop.sql(
+    await shop.sql(
         f"INSERT INTO order_history VALUES ({FIRST}, 2, 'cancelled', 0)",
         f"UPDATE orders SET state = 'cancelled' WHERE number = {FIRST}",
         f"DELETE FROM order_slots WHERE order_number = {FIRST}",

@@ -107,7 +107,7 @@ def test_a_purchase_is_queued_at_once_and_soon_awaits_payment(shop: Shop) -> Non
         _, order = shop.http.get(f"/v1/orders/{number}", ann, Sluice_Receipt=bought["receipt"])
         return order if order["state"] == "awaiting_payment" else None
 
-    order = until(recorded, within_s=10, what="the order is recorded")
+    order = until(recorded, within_s=30, what="the order is recorded")
     assert [step["state"] for step in order["history"]] == ["queued", "awaiting_payment"]
     pay_by, recorded_at = parse_time(order["pay_by"]), parse_time(order["history"][1]["at"])
     assert pay_by is not None
@@ -241,19 +241,19 @@ def test_the_last_unit_goes_once_and_the_others_hear_that_it_may_return(shop: Sh
         _, again = sale.buy(text, late)
         return again["may_return"] is True
 
-    until(held, within_s=5, what="it is known that the unit is held and not paid")
+    until(held, within_s=30, what="it is known that the unit is held and not paid")
 
     def refused() -> bool:
         status, body = sale.ask(shop.buyer())
         return (status, body.get("code")) == (409, "sold_out")
 
-    until(refused, within_s=5, what="no pass is given for what is sold out")
+    until(refused, within_s=30, what="no pass is given for what is sold out")
 
     def shown_as_held() -> bool:
         _, shown = shop.http.get(f"/v1/sales/{sale.id}")
         return bool(shown["items"][0]["state"] == "held")
 
-    until(shown_as_held, within_s=5, what="the page says that all units are held")
+    until(shown_as_held, within_s=30, what="the page says that all units are held")
 
 
 def test_before_the_start_there_is_no_pass_and_the_start_is_told(shop: Shop) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 from tests.polling import until_it_is
 from tests.support.api import a_sale
+from tests.support.http import Browser
 from tests.support.product import ADMIN_TOKEN, Product
 
 from sluice.cache.challenges import ChallengePool
@@ -18,7 +18,7 @@ from sluice.settings import Settings
 
 def publish(product: Product) -> None:
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    with httpx.Client(base_url=product.url, headers=headers, trust_env=False) as admin:
+    with Browser(product.url, headers=headers) as admin:
         new = a_sale(policy={"challenge": "arithmetic"})
         sale = admin.post("/v1/admin/sales", json=new).raise_for_status().json()
         admin.post(f"/v1/admin/sales/{sale['id']}/publish").raise_for_status()

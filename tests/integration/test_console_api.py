@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tests.support.api import FOR_A_CROWD, a_sale
 from tests.support.examples import Stage
-from tests.support.http import Client
+from tests.support.http import Browser, Client
 from tests.support.people import account, give, log_in
 from tests.support.product import ADMIN_TOKEN, Product, until
 from tests.support.tokens import identity_token
@@ -25,7 +25,7 @@ EVIL_BUYER = "=1+1"
 @pytest.fixture(scope="module")
 def http(product: Product) -> Any:
     admin = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    with httpx.Client(base_url=product.url, headers=admin, trust_env=False) as client:
+    with Browser(product.url, headers=admin) as client:
         yield client
 
 
@@ -186,7 +186,7 @@ def test_an_order_that_the_ledger_refused_is_an_incident_and_its_units_are_seen_
         found = http.get("/v1/admin/dead-letters").json()["data"]
         return [each for each in found if each["order_id"] == order]
 
-    [letter] = until(lost, within_s=20, what="the dead letter")
+    [letter] = until(lost, within_s=40, what="the dead letter")
     told = http.get("/v1/admin/incidents").json()["data"]
     [incident] = [each for each in told if each["subject"] == f"order:{order}"]
     path = f"/v1/admin/incidents/{incident['id']}/seen"
@@ -202,7 +202,7 @@ def test_an_order_that_the_ledger_refused_is_an_incident_and_its_units_are_seen_
     def returned() -> bool:
         return bool(lost()[0]["state"] == "returned")
 
-    until(returned, within_s=20, what="its units are back")
+    until(returned, within_s=40, what="its units are back")
 
     def well() -> bool:
         return bool(http.get("/v1/admin/audit").json()["ok"])

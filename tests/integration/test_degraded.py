@@ -50,7 +50,7 @@ class Wire:
         self._loop.close()
 
     def _do(self, what: Any) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
 
 class Bought(NamedTuple):
@@ -68,6 +68,8 @@ class Shop:
         self.wire = wire
         self.secret = product.identity_secret()
         self.http = Client(product.url)
+        self.at_once = Client(product.url, again_on=())
+        """For what is answered while a store is away."""
         _, sale = self.http.post("/v1/admin/sales", ADMIN_TOKEN, a_sale(policy=FOR_A_CROWD))
         assert self.http.post(f"/v1/admin/sales/{sale['id']}/publish", ADMIN_TOKEN, {})[0] == 200
         self.sale, self.item = sale["id"], sale["items"][0]["id"]
@@ -90,7 +92,7 @@ class Shop:
         """Until the order is in the ledger, and this process has told of it."""
         path = f"/v1/orders/{order}"
         until(
-            lambda: self.http.get(path, token)[1].get("state") == "awaiting_payment",
+            lambda: self.at_once.get(path, token)[1].get("state") == "awaiting_payment",
             within_s=BACK_S,
             what="the order is recorded",
         )
@@ -114,7 +116,7 @@ class Shop:
         """Until a purchase is accepted again, with one and the same pass."""
         path = self.buy_path(token)
         until(
-            lambda: self.http.post(path, token, {"quantity": 1})[0] == 202,
+            lambda: self.at_once.post(path, token, {"quantity": 1})[0] == 202,
             within_s=BACK_S,
             what="it sells again",
         )
@@ -146,10 +148,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             "SLUICE_DATABASE_URL": url,
             # What is measured here is not how long the gate sells by itself.
             "SLUICE_GATE_LEASE_MS": "60000",
+            "SLUICE_DEADLINE_MS": "2500",
+            "PYTHONPATH": "",  # as impatient as it comes
         }
         with Product(folder / "data", **stores) as product:
             shop = Shop(product, gate, cache, wire)
-            with shop.http:
+            with shop.http, shop.at_once:
                 yield shop
 
 
@@ -160,7 +164,7 @@ def test_with_the_gate_away_one_can_look_and_see_ones_orders(shop: Shop) -> None
     path = shop.buy_path(bob)
     shop.gate.send(signal.SIGSTOP)
     try:
-        status, said = shop.http.post(path, bob, {"quantity": 1})
+        status, said = shop.at_once.post(path, bob, {"quantity": 1})
         assert (status, said["code"]) == (503, "unavailable")
         assert "unknown" in said["detail"], "it may have arrived"
         shop.leaves_alone("gate:0")
@@ -169,7 +173,7 @@ def test_with_the_gate_away_one_can_look_and_see_ones_orders(shop: Shop) -> None
         assert shop.http.get("/v1/orders", ada)[0] == 200
         assert shop.http.post(shop.pass_path, shop.token("eve"), {})[0] == 200
         until(
-            lambda: "not asked" in shop.http.post(path, bob, {"quantity": 1})[1]["detail"],
+            lambda: "not asked" in shop.at_once.post(path, bob, {"quantity": 1})[1]["detail"],
             within_s=BACK_S,
             what="a purchase ends at once, and says that it did not reach the gate",
         )
@@ -177,7 +181,7 @@ def test_with_the_gate_away_one_can_look_and_see_ones_orders(shop: Shop) -> None
     finally:
         shop.gate.send(signal.SIGCONT)
     until(
-        lambda: shop.http.post(path, bob, {"quantity": 1})[0] == 202,
+        lambda: shop.at_once.post(path, bob, {"quantity": 1})[0] == 202,
         within_s=BACK_S,
         what="the same pass buys when the gate is back",
     )
@@ -191,7 +195,7 @@ def test_with_the_cache_away_who_is_known_goes_on(shop: Shop) -> None:
     shop.cache.send(signal.SIGSTOP)
     try:
         until(
-            lambda: shop.http.get(path, stranger)[0] == 503,
+            lambda: shop.at_once.get(path, stranger)[0] == 503,
             within_s=BACK_S,
             what="a session that was never looked up is not known",
         )
@@ -199,13 +203,13 @@ def test_with_the_cache_away_who_is_known_goes_on(shop: Shop) -> None:
         shop.look()
         assert shop.http.get(path, mei)[0] == 200
         assert shop.http.get("/v1/orders", mei)[0] == 200
-        assert shop.http.get("/v1/sessions", mei)[0] == 503, "not what only the store can tell"
+        assert shop.at_once.get("/v1/sessions", mei)[0] == 503, "not what only the store can tell"
         assert shop.http.post(shop.pass_path, mei, {})[0] == 200
         shop.buy(shop.token("ned"))
     finally:
         shop.cache.send(signal.SIGCONT)
     until(
-        lambda: shop.http.get("/v1/sessions", stranger)[0] == 200,
+        lambda: shop.at_once.get("/v1/sessions", stranger)[0] == 200,
         within_s=BACK_S,
         what="sessions are known again",
     )
@@ -228,10 +232,10 @@ def test_with_the_ledger_away_it_sells_on_and_claims_no_more_than_it_knows(shop:
         assert (status, told["state"]) == (200, "awaiting_payment"), "as it was last told"
         path = f"/v1/orders/{bought.order}"
         for receipt in ({}, {"sluice_receipt": bought.receipt}):
-            status, said = shop.http.get(path, lou, **receipt)
+            status, said = shop.at_once.get(path, lou, **receipt)
             assert (status, said["code"]) == (503, "unavailable"), "nor `queued`: who knows?"
             assert "nothing of it is lost" in said["detail"]
-        status, said = shop.http.get(path, kim)
+        status, said = shop.at_once.get(path, kim)
         assert "nothing of it is lost" not in said["detail"], "nobody else's order"
         shop.leaves_alone("ledger:reading")
     finally:

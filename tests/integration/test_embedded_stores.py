@@ -22,7 +22,7 @@ from sluice.embedded.folder import hold
 from sluice.embedded.store import Store, ask, shut_down
 from sluice.settings import Settings
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def poll(what: str, holds: Callable[[], bool]) -> None:

@@ -123,7 +123,7 @@ def settle(product: Product, told: list[Told]) -> None:
     accepted = {t.order() for t in told} - {""}
     until(
         lambda: recorded(product) >= len(accepted),
-        within_s=30,
+        within_s=60,
         what=f"{len(accepted)} accepted orders in the ledger, {recorded(product)} are",
     )
 
@@ -148,7 +148,7 @@ def check_ledger(product: Product, size: Size, items: list[str], told: list[Told
 
 def check_audit(product: Product) -> None:
     report = until(
-        lambda: (r := product.audit())["ok"] and r, within_s=30, what=f"{product.audit()}"
+        lambda: (r := product.audit())["ok"] and r, within_s=60, what=f"{product.audit()}"
     )
     assert report["ok"]
 

@@ -47,7 +47,7 @@ class Shop:
     async def buy(self, buyer: str, sale: str, item: str) -> str:
         """The order's id. Each process hears of a new sale in its own time."""
         token = self.token(buyer)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 path = f"/v1/sales/{sale}/items/{item}/pass"
                 status, passed = await self.ask("POST", path, token, {})

@@ -60,7 +60,9 @@ async def _look(patience: Patience) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_is_read_whole(url: str, chunked: bool) -> None:
+async def test_a_body_is_read_whole(url: str, app: App, chunked: bool) -> None:
+    app.patience = Patience(DEADLINE_S)
+
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(9):
             yield b"x" * 100
@@ -70,7 +72,9 @@ async def test_a_body_is_read_whole(url: str, chunked: bool) -> None:
         assert (await client.post(url, content=content)).text == "900"
 
 
-async def test_a_body_of_unknown_length_is_bounded(url: str) -> None:
+async def test_a_body_of_unknown_length_is_bounded(url: str, app: App) -> None:
+    app.patience = Patience(DEADLINE_S)
+
     async def pieces() -> AsyncIterator[bytes]:
         yield b"x" * (BODY_MAX + 1)
 

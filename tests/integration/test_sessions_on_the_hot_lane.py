@@ -104,7 +104,7 @@ def test_a_session_that_has_ended_buys_nothing_in_any_worker(
     # The news is on its way to the other worker; nobody remembers longer than a second.
     until(
         lambda: {client.post(path, token, {})[0] for client in clients} == {401},
-        within_s=5,
+        within_s=30,
         what="the session has ended everywhere",
     )
     for client in clients:
@@ -126,7 +126,7 @@ def test_no_secret_and_no_phone_is_in_any_log(shop: tuple[Product, str, str]) ->
     secrets = [PASSWORD, PHONE, PHONE[3:], ADMIN_TOKEN]
     with Client(product.url) as client:
         assert client.post("/v1/login/code", "", {"phone": PHONE})[0] == 202
-        code = until(lambda: _code(client), within_s=5, what="the code is in the inbox")
+        code = until(lambda: _code(client), within_s=30, what="the code is in the inbox")
         secrets.append(code)
         for wrong in (f"{(int(code) + 1) % 10**6:06}", code):
             status, said = client.post("/v1/login", "", {"phone": PHONE, "code": wrong})

@@ -21,7 +21,7 @@ from sluice.embedded.store import ask
 
 PG_URL = os.environ.get("SLUICE_TEST_PG_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 DROP = str(Path(__file__).parents[2] / "examples" / "drop.toml")
-START_S = 10
+START_S = 30
 
 
 def missing(what: str) -> None:
@@ -86,7 +86,7 @@ def test_a_sale_on_redis_and_postgresql(tmp_path: Path, redis_url: str, database
         place = f"/v1/sales/{sale['id']}/items/{item}/pass"
         _, answer = until(
             lambda: (given := http.post(place, token, {}))[0] == 200 and given,
-            within_s=10,
+            within_s=30,
             what="a pass",
         )
         status, bought = http.post(f"/v1/buy/{answer['pass']}", token, {"quantity": 1})
@@ -94,7 +94,7 @@ def test_a_sale_on_redis_and_postgresql(tmp_path: Path, redis_url: str, database
         order = f"/v1/orders/{bought['order']['id']}"
         until(
             lambda: http.get(order, token)[1]["state"] == "awaiting_payment",
-            within_s=10,
+            within_s=30,
             what="the order is in the ledger",
         )
         assert http.get("/v1/admin/audit", ADMIN_TOKEN)[1]["ok"] is True

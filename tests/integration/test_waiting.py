@@ -76,7 +76,7 @@ async def test_many_are_told_what_each_is_told(shop: Shop) -> None:
 
     await until_it_is(over)
     entries = await shop.ledger.newest_entries(tea.id, names)
-    shop.sql(
+    await shop.sql(
         "UPDATE waitlist SET ended_as = 0, state = 'waiting', reason = NULL, order_number = NULL "
         "WHERE buyer LIKE 'unheard-%'"
     )

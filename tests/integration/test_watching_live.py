@@ -31,7 +31,7 @@ def test_what_buyers_do_is_watched_and_reported(product: Product) -> None:
         item = sale["items"][0]["id"]
         tokens = [client.token(product.identity_secret(), f"watched-{n}") for n in range(4)]
         passes = [
-            until(partial(a_pass, client, sale, item, token), within_s=20, what="a pass")
+            until(partial(a_pass, client, sale, item, token), within_s=40, what="a pass")
             for token in tokens
         ]
         codes = [

@@ -96,7 +96,7 @@ async def over(ledger: Ledger) -> None:
         pending = await ledger.deliveries(1, state=DeliveryState.PENDING)
         return not pending and cursor.position == await ledger.last_event()
 
-    await until_it_is(none_pending, 20)
+    await until_it_is(none_pending)
 
 
 async def cancelled(shop: Shop, count: int) -> list[str]:
@@ -289,7 +289,7 @@ async def test_410_switches_an_endpoint_off(ledger: Ledger, shop: Shop) -> None:
             async def off() -> bool:
                 return (await ledger.endpoint(made.id)).state is EndpointState.OFF
 
-            await until_it_is(off, 20)
+            await until_it_is(off)
     assert len(merchant.got) == 1
     [delivery] = await ledger.deliveries(10)
     assert (delivery.state, delivery.status) == (DeliveryState.FAILED, 410)
@@ -327,7 +327,7 @@ async def test_where_it_may_not_go_nothing_is_sent_and_the_log_says_why(ledger: 
         async def tried() -> bool:
             return (await ledger.deliveries(1))[0].attempts > 0
 
-        await until_it_is(tried, 20)
+        await until_it_is(tried)
         worker.stop()
         await running
     assert merchant.got == []
@@ -499,5 +499,5 @@ async def test_an_endpoint_that_is_switched_off_is_sent_nothing_more(
             async def put_down() -> bool:
                 return not worker._couriers
 
-            await until_it_is(put_down, 20)
+            await until_it_is(put_down)
     assert len(merchant.got) == courier.AT_ONCE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -47,13 +48,16 @@ from sluice.web.routes import Routes
 from sluice.web.watch import Watch
 from sluice.wiring import settlement_of
 from tests.support.files import make_ledger
+from tests.support.http import AGAIN_S, PATIENCE_S, TOLD_LATER, may_go_again
 from tests.support.tokens import identity_token
 from tests.valkey import running
 
 ADMIN_TOKEN = "test-admin-token-0123456789"
 SECRET = b"a secret shared with the shop, long enough"
 PAYMENT_KEY = b"signs the simulator's calls"
-LEASE_MS = 60_000
+LEASE_MS = 600_000
+DEADLINE_MS = 5000
+"""Generous: the disk may be doing other things."""
 NOWHERE = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
 
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -68,6 +72,20 @@ class Api(httpx.AsyncClient):
         # What the app lets through must not come back as an answer: raise it in the test.
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=True)
         super().__init__(transport=transport, base_url="http://sluice.test")
+        self.again_on: Collection[str] = TOLD_LATER
+        """As of `tests.support.http.Client`."""
+
+    async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+        until_s = monotonic() + PATIENCE_S
+        while True:
+            answer = await super().send(request, **how)
+            if answer.status_code != 503 or monotonic() > until_s:
+                return answer
+            code = answer.json().get("code")
+            again = may_go_again(request.method, request.url.path, request.headers, code)
+            if code not in self.again_on or not again:
+                return answer
+            await asyncio.sleep(AGAIN_S)
 
     async def create_sale(self, **changes: Any) -> dict[str, Any]:
         answer = await self.post("/v1/admin/sales", headers=ADMIN, json=a_sale(**changes))
@@ -108,7 +126,7 @@ async def api() -> AsyncIterator[Api]:
         running() as cache,
         tempfile.TemporaryDirectory(prefix="slt") as folder,
     ):
-        settings = _settings(Path(folder), gate.url, cache.url, "")
+        settings = _settings(Path(folder), gate.url, cache.url, "", DEADLINE_MS)
         await asyncio.to_thread(make_ledger, Path(folder) / "sluice.db")
         parts = _parts(settings)
         await _arm(parts)
@@ -126,13 +144,17 @@ async def api_without_stores(folder: Path) -> AsyncIterator[Api]:
     parts = _parts(_settings(folder, nobody, nobody, NOWHERE))
     try:
         async with Api(parts) as client:
+            client.again_on = ()
             yield client
     finally:
         await _close(parts)
 
 
-def _settings(folder: Path, gate_url: str, cache_url: str, ledger_url: str) -> Settings:
+def _settings(
+    folder: Path, gate_url: str, cache_url: str, ledger_url: str, deadline_ms: int = 900
+) -> Settings:
     return Settings(
+        deadline_ms=deadline_ms,
         data_dir=folder,
         redis_url=gate_url,
         cache_url=cache_url,

@@ -25,6 +25,8 @@ from sluice.workers.shard import Pace, ShardWorker
 from tests.valkey import Valkey
 
 HOUR_MS = 3_600_000
+LEASE_MS = 5000
+"""Long enough that no stall of the machine disarms the gate."""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Bench:
             ledger=self.ledger,
             open_pipe=self.open_pipe,
             digest=lambda buyer: buyer_digest(buyer.encode()),
-            pace=Pace(lease_ms=1000, record_max=500, backlog_max=backlog_max, trim_after_s=0),
+            pace=Pace(lease_ms=LEASE_MS, record_max=500, backlog_max=backlog_max, trim_after_s=0),
         )
 
     async def sell(self, stock: int = 10, per_buyer: int = 1) -> Sale:
@@ -109,8 +111,8 @@ async def open_bench(folder: Path, valkey: Valkey) -> AsyncIterator[Bench]:
     database = folder / f"{name}.db"
     url = f"sqlite:///{database}"
     await asyncio.to_thread(upgrade, url)
-    gate = Gate.from_url(valkey.url)
-    ledger = Ledger.from_url(url, clock=gate.time_ms)
+    gate = Gate.from_url(valkey.url, timeout_s=5)
+    ledger = Ledger.from_url(url, deadline_ms=3000, clock=gate.time_ms)
     try:
         yield Bench(valkey, gate, ledger, database)
     finally:

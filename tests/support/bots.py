@@ -15,6 +15,7 @@ import aiohttp
 
 from sluice.admission.challenges.tokens import Given, Tokens
 from sluice.settings import Settings
+from tests.support.http import TOLD_LATER, may_go_again
 from tests.support.product import ADMIN_TOKEN, Product
 from tests.support.tokens import identity_token
 
@@ -71,10 +72,12 @@ class Street:
         **headers: str,
     ) -> Answer:
         """`who` is a buyer of the shop; nobody, or `admin`. Whoever is told that the product has
-        too much to do and nothing was done asks again, as everybody should."""
+        too much to do, or that nobody knows what came of it, asks again, as everybody should."""
         for _ in range(ATTEMPTS_MAX):
             answer = await self._ask(method, path, who, body, source, headers)
-            if answer.code != "overloaded":
+            if answer.status != 503 or answer.code not in TOLD_LATER:
+                break
+            if not may_go_again(method, path, headers, answer.code):
                 break
             await asyncio.sleep(int(answer.headers["retry-after"]) * random.uniform(0.5, 1.0))
         return answer

@@ -14,6 +14,7 @@ import httpx
 
 from sluice.domain.signature import Message, key_of, signed_headers
 from tests.support.api import FOR_A_CROWD, a_sale
+from tests.support.http import Browser
 from tests.support.product import ADMIN_TOKEN, until
 from tests.support.tokens import identity_token
 
@@ -48,7 +49,7 @@ class Stage:
 
     def session(self) -> str:
         """A new one of Mei's."""
-        with httpx.Client(base_url=self._url, trust_env=False) as http:
+        with Browser(self._url) as http:
             if not self._registered:  # an address may not register as often as she logs in
                 http.post("/v1/accounts", json=MEI).raise_for_status()
                 self._registered = True
@@ -194,7 +195,7 @@ class Stage:
             def paid() -> bool:
                 return bool(http.get(f"/v1/orders/{order}").json()["state"] == "paid")
 
-            until(paid, within_s=20, what="the order is paid")
+            until(paid, within_s=40, what="the order is paid")
         return Tried({**names, "order": order})
 
     def _retryRefund(self, names: dict[str, str]) -> Tried:  # noqa: N802
@@ -210,7 +211,7 @@ class Stage:
                 mine = [each for each in owed if each["order_id"] == order]
                 return [each["refund_id"] for each in mine if each["state"] == "failed"]
 
-            [refund] = until(failed, within_s=20, what="the refund has failed")
+            [refund] = until(failed, within_s=40, what="the refund has failed")
         return Tried({**names, "refund": refund})
 
     # --- the merchant's sales and webhooks -------------------------------------------------------
@@ -261,7 +262,7 @@ class Stage:
     @contextmanager
     def _as(self, token: str) -> Iterator[httpx.Client]:
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=self._url, headers=headers, trust_env=False) as http:
+        with Browser(self._url, headers=headers) as http:
             yield http
 
     def _as_admin(self) -> Any:
@@ -292,7 +293,7 @@ class Stage:
             def recorded() -> bool:
                 return bool(http.get(f"/v1/orders/{order}").json()["state"] != "queued")
 
-            until(recorded, within_s=20, what="the order is recorded")
+            until(recorded, within_s=40, what="the order is recorded")
         return order
 
     def _checkout(self, order: str) -> str:

@@ -12,7 +12,8 @@ from granian.server.embed import Server
 
 from tests.support.product import free_port
 
-DEADLINE_S = 10
+DEADLINE_S = 30
+"""Only where something is broken is it ever waited for."""
 
 
 @asynccontextmanager

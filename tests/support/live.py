@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 RECEIVE_BUFFER = 8192
 """Small, so that whoever does not read is soon found out."""
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -14,15 +15,22 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support import patience
+
 ADMIN_TOKEN = "test-admin-token-0123456789"
 READY_MAX_S = 90.0
 STOP_MAX_S = 60.0
+RUN_MAX_S = 90.0
+PORTS = (10_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Of those that the system gives to no connection of its own accord: it is used later."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Any, *, within_s: float, what: str, every_s: float = 0.05) -> Any:
@@ -46,9 +54,14 @@ class Product:
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = ("--no-demo", *arguments)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")}
-        # Tests share their cores with much else, and mean what they ask for to be done; what is
-        # turned away is the subject of tests of its own.
-        usual = {"SLUICE_ADMIN_TOKEN": ADMIN_TOKEN, "SLUICE_QUEUE_TARGET_MS": "0"}
+        # Tests share their cores and their disk with much else, and mean what they ask for to be
+        # done; what is turned away, and what took too long, are subjects of tests of their own.
+        usual = {
+            "SLUICE_ADMIN_TOKEN": ADMIN_TOKEN,
+            "SLUICE_QUEUE_TARGET_MS": "0",
+            "SLUICE_DEADLINE_MS": "5000",
+            "PYTHONPATH": os.pathsep.join([patience.START, clean.get("PYTHONPATH", "")]),
+        }
         self.environ = {**clean, **usual, **environ}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
@@ -109,7 +122,7 @@ class Product:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=RUN_MAX_S,
         )
         if check and done.returncode != 0:
             raise AssertionError(f"sluice {words} → {done.returncode}: {done.stdout}{done.stderr}")
@@ -125,7 +138,9 @@ class Product:
 
     def ledger(self) -> closing[sqlite3.Connection]:
         """The SQLite file itself, read-only, past everything that Sluice says of it."""
-        return closing(sqlite3.connect(f"file:{self.data / 'sluice.db'}?mode=ro", uri=True))
+        return closing(
+            sqlite3.connect(f"file:{self.data / 'sluice.db'}?mode=ro", uri=True, timeout=20)
+        )
 
     def children(self, word: str) -> list[int]:
         """Process ids below `sluice up` whose command line has this word."""

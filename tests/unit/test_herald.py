@@ -183,7 +183,7 @@ async def test_stores_that_go_away_are_waited_for_and_nothing_is_left_out(
     await asyncio.sleep(0.01)
     assert channel.told == []
     outbox.away = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not channel.told:  # noqa: ASYNC110 - what is watched cannot set an event
             await asyncio.sleep(0.001)
         herald.stop()
