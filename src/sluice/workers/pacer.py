@@ -155,7 +155,7 @@ class Pacer:
         waiting = sum(
             last.waiting
             for sale in sales
-            if (last := self._last.get(sale.id)) is not None and self._left.get(sale.id)
+            if (last := self._last.get(sale.id)) is not None and self._left.get(sale.id, 1)
         )
         was = self._engaged.now
         if self._engaged.look(strain, waiting=waiting):
