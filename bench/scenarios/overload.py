@@ -38,6 +38,8 @@ SAMPLE_EVERY_S = 0.005
 LEAD_S = 2.0
 """Sampled before and after a stretch, for what is usual and for the recovery."""
 AFTER_S = 14.0
+SETTLE_S = 1.0
+"""At first the whole crowd connects at once. What a refusal takes in that time is told apart."""
 USUAL_FACTOR = 3.0
 USUAL_MS = 25.0
 """Normal again: a second without a refusal in which the median is below this, or below three times
@@ -249,7 +251,9 @@ class _Sampling:
 
 def _figures(storm: Storm, found: Outcome, polite: bool) -> list[Figure]:
     during = [x for x in storm.seen if storm.began_s <= x[0] < storm.ended_s]
-    refused = sorted(ms for _, _, status, ms in during if status == 503)
+    settled_s = storm.began_s + SETTLE_S
+    at_first = sorted(ms for at, _, status, ms in during if status == 503 and at < settled_s)
+    refused = sorted(ms for at, _, status, ms in during if status == 503 and at >= settled_s)
     label = "polite" if polite else "rude"
     share = storm.accepted_per_s / storm.best_per_s * 100
     figures = [
@@ -266,6 +270,11 @@ def _figures(storm: Storm, found: Outcome, polite: bool) -> list[Figure]:
             value=quantile(refused, 0.99) if refused else 0.0,
             unit="ms",
             at_most=REFUSED_P99_MS_MAX if polite else None,
+        ),
+        Figure(
+            name=f"{label}: refused in the first second, p99",
+            value=quantile(at_first, 0.99) if at_first else 0.0,
+            unit="ms",
         ),
         Figure(
             name=f"{label}: normal again after",

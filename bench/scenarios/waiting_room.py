@@ -168,16 +168,15 @@ class _Crowd:
             file.unlink(missing_ok=True)
 
     def _request(self, method: str) -> Callable[[str], bytes]:
-        body = "{}" if method == "POST" else ""
         head = f"{method} /v1/sales/{self.sale_id}/waiting-room HTTP/1.1\r\n"
         head += f"Host: 127.0.0.1:{self.shop.port}\r\n"
-        if body:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        if method == "POST":
+            head += "Content-Length: 0\r\n"
         secret, expires_at_s = self.shop.settings().identity_secret, int(time.time()) + VALID_S
 
         def of(name: str) -> bytes:
             token = identity_token(secret, name, expires_at_s)
-            return f"{head}Authorization: Bearer {token}\r\n\r\n{body}".encode()
+            return f"{head}Authorization: Bearer {token}\r\n\r\n".encode()
 
         return of
 

@@ -84,6 +84,7 @@ class Operator:
             starts_at_ms=change.starts_at_ms,
             ends_at_ms=change.ends_at_ms,
             policy=change.policy,
+            policy_was=change.policy_was,
             item_changes=change.items,
         )
         return await self._follow(sale)

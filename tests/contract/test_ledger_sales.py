@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from tests.contract.ledger_shop import HOUR_MS, Shop, unit
@@ -211,6 +212,38 @@ async def test_everything_of_a_draft_can_be_changed(shop: Shop) -> None:
     assert changed.items[0].price == Money(5, "EUR")
     assert [item.per_buyer for item in changed.items] == [3, 3], "the limit is the group's"
     assert changed.items[1].price == draft.items[1].price
+
+
+async def test_whoever_changes_a_policy_undoes_nothing_that_others_changed_meanwhile(
+    shop: Shop,
+) -> None:
+    room = WaitingRoom(enabled=True, factor=2.0)
+    was = Policy(waiting_room=room)
+    sale = await shop.ledger.create_sale(shop.new_sale(unit(5), policy=was), shards=1)
+    assert isinstance(sale, Sale)
+    paced = replace(was, waiting_room=replace(room, admit_per_second=5.0))
+    narrowed = Policy(
+        waitlist=False, limits=Limits(per_buyer_per_minute=3), waiting_room=replace(room, factor=1)
+    )
+    for wanted in (paced, narrowed):
+        await shop.ledger.update_sale(sale.id, policy=wanted, policy_was=was)
+    kept = (await shop.ledger.sales([sale.id]))[sale.id].policy
+    assert kept == replace(
+        narrowed, waiting_room=WaitingRoom(enabled=True, factor=1, admit_per_second=5.0)
+    )
+
+
+async def test_times_of_a_policy_that_belong_together_stay_together(shop: Shop) -> None:
+    was = Policy(payment_window_seconds=900, payment_reminder_seconds=450)
+    sale = await shop.ledger.create_sale(shop.new_sale(unit(5), policy=was), shards=1)
+    assert isinstance(sale, Sale)
+    for wanted in (
+        replace(was, payment_reminder_seconds=800),
+        replace(was, payment_window_seconds=600),
+    ):
+        await shop.ledger.update_sale(sale.id, policy=wanted, policy_was=was)
+    kept = (await shop.ledger.sales([sale.id]))[sale.id].policy
+    assert (kept.payment_window_seconds, kept.payment_reminder_seconds) == (600, 450)
 
 
 async def test_price_limit_and_start_of_a_live_sale_are_fixed(shop: Shop) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.contract.ledger_shop import Shop, edited, released, totals, unit
 
 from sluice.domain.errors import Conflict, IdempotencyMismatch, Invalid, NotFound
+from sluice.domain.incident import IncidentKind
 from sluice.domain.sale import STOCK_MAX, Item
 from sluice.ledger import settle
 
@@ -234,6 +235,28 @@ async def test_a_gate_that_is_off_by_one_is_found(shop: Shop, available: int) ->
     assert await shop.broken() == {"gate_and_ledger_agree"}
     await shop.record(totals(item, available=7))
     assert await shop.broken() == set(), "the latest mark counts"
+
+
+async def test_a_disagreement_is_one_incident_for_as_long_as_it_lasts(shop: Shop) -> None:
+    item = await loaded(shop)
+
+    async def told() -> list[str]:
+        found = await shop.ledger.told_incidents()
+        return [each.key for each in found if each.kind is IncidentKind.STORES_DISAGREE]
+
+    await shop.record(totals(item, available=9))
+    [first] = await told()
+    await shop.ledger.see_incident(first, "me", "looking at it")
+    await asyncio.sleep(0.01)
+    await shop.record(shop.accepted(item), totals(item, available=8))
+    assert await told() == [first], "the same, though the figures are others"
+    await shop.record(totals(item, available=9))
+    assert await told() == []
+    await asyncio.sleep(0.01)
+    await shop.record(totals(item, available=8))
+    [again] = await told()
+    assert again != first
+    assert [i.kind for i in await shop.ledger.incidents(10)] == ["gate_and_ledger_differ"] * 2
 
 
 async def test_a_mark_counts_releases_that_the_gate_has_not_applied(shop: Shop) -> None:

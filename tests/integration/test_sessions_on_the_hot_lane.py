@@ -47,6 +47,16 @@ def test_a_session_buys_and_sees_its_order(shop: tuple[Product, str, str]) -> No
         assert client.get(f"/v1/orders/{order}", stranger)[0] == 404
 
 
+def test_whoever_has_nothing_to_say_sends_no_body(shop: tuple[Product, str, str]) -> None:
+    product, sale, item = shop
+    token = somebody(product, "few-words")
+    with Client(product.url) as client:
+        status, said = client.post(f"/v1/sales/{sale}/items/{item}/pass", token, None)
+        assert status == 200, said
+        status, said = client.post(said["buy_url"], token, None)
+        assert (status, said["order"]["quantity"]) == (202, 1)
+
+
 def test_a_pass_is_of_the_session_that_asked_for_it(shop: tuple[Product, str, str]) -> None:
     product, sale, item = shop
     here, there = [somebody(product, "two-devices") for _ in range(2)]

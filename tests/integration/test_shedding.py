@@ -13,7 +13,7 @@ from tests.polling import until
 from tests.support.api import framework
 from tests.support.granian import connection, serving
 
-from sluice.admission.overload import STANDING_S, STEP_S, Work
+from sluice.admission.overload import BOUND_MIN, STANDING_S, STEP_S, Work
 from sluice.web.api.app import works_of
 from sluice.web.lane import Lane
 from sluice.web.metrics import Counts
@@ -138,6 +138,39 @@ def test_a_part_is_shed_evenly() -> None:
     shed = [door.turns_away(Work.BROWSE) for _ in range(100)]
     assert sum(shed) == 25
     assert shed.index(True) <= 4
+
+
+async def test_purchases_that_wait_for_the_gate_are_bounded_and_counted_until_they_end() -> None:
+    """Also those that break. Whoever looks or pays is let in meanwhile."""
+    clock = Clock()
+    door = Door(
+        Counts(), works=TABLE, gate_wait_s=lambda: TARGET_S * 9, target_s=TARGET_S, clock=clock
+    )
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def buys() -> None:
+        await gate
+
+    async def breaks() -> None:
+        await gate
+        raise ValueError
+
+    while not door.shedding:
+        clock.now += STEP_S
+        door._look(clock.now, 0.0)
+    under_way = []
+    for number in range(1000):
+        if not door.turns_away(Work.BUY):
+            answer = door.let_in(Work.BUY, buys() if number % 2 else breaks())
+            under_way.append(asyncio.ensure_future(answer))
+            await asyncio.sleep(0)
+    assert len(under_way) == BOUND_MIN
+    door._look(clock.now, 0.0)
+    assert [door.turns_away(work) for work in Work] == [False, True, True, False, False]
+    gate.set_result(None)
+    await asyncio.gather(*under_way, return_exceptions=True)
+    door._look(clock.now, 0.0)
+    assert not door.turns_away(Work.BUY)
 
 
 async def test_a_loop_that_is_kept_from_its_work_sheds_and_recovers() -> None:

@@ -18,6 +18,7 @@ from tests.support.product import ADMIN_TOKEN, Product, until
 from sluice.admission.challenges.tokens import Tokens
 from sluice.cache.server import CacheServer
 from sluice.cache.waiting_room import RoomCells
+from sluice.domain.waiting_room import CALL_S
 from sluice.settings import Settings
 
 names = itertools.count(1)
@@ -161,6 +162,24 @@ def test_who_asks_for_a_pass_waits_for_their_turn_and_then_gets_it(
     assert parse(drop.place(token)["admitted_until"]) > datetime.now(UTC)
     status, order = drop.buy(token)
     assert (status, order["order"]["state"]) == (202, "queued")
+
+
+def test_who_polls_the_pass_hears_their_call_whatever_passes_are_limited_to(
+    product: Product, http: Client
+) -> None:
+    limits = {"per_buyer_per_minute": 1, "per_address_per_minute": None}
+    drop = open_drop(product, http, {**FAST, "active_max": 1}, policy={"limits": limits})
+    first, token = drop.buyer(), drop.buyer()
+    drop.join(first)
+    drop.until_in(first)
+    status, place = drop.ask(token)
+    assert (status, place["status"]) == (202, "waiting")
+    assert 24_000 <= place["poll_after_ms"] <= CALL_S * 1000 / 2
+    assert drop.ask(token)[0] == 202, "who comes when they are told to is not refused"
+    assert drop.leave(first) == 204
+    drop.until_in(token)
+    assert drop.ask(token)[0] == 200
+    assert [drop.ask(token)[0] for _ in range(3)][-1] == 429, "passes are limited as ever"
 
 
 def parse(text: str) -> datetime:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from sluice.admission.address import OWN
+from sluice.cache.server import CacheServer
+from sluice.cache.strangers import Strangers
 from sluice.cli._promises import (
     Finding,
     of_addresses,
@@ -134,3 +138,14 @@ def test_a_cache_that_forgets_the_wrong_things_is_warned_of() -> None:
     urls = ("redis://host/0", "redis://other/0")
     warned = [f.warning for each in ("volatile-ttl", "allkeys-lru") for f in of_cache(*urls, each)]
     assert warned == [False, False, False, True]
+
+
+@pytest.mark.parametrize("answer", [{}, []])
+async def test_a_cache_server_that_does_not_say_what_it_forgets_is_unknown(answer: object) -> None:
+    class Managed:
+        async def do(self, *_: object) -> object:
+            return answer
+
+    eviction = await Strangers(cast(CacheServer, Managed()), str).eviction()
+    [finding] = [f for f in of_cache("redis://a", "redis://b", eviction) if f.ok is None]
+    assert (eviction, finding.setting) == ("unknown", "maxmemory-policy")

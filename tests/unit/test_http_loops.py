@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from sluice.web.server import lasting
+from sluice.lasting import lasting
 
 
 async def test_a_loop_that_breaks_is_begun_again() -> None:

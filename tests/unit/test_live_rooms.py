@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +14,7 @@ from sluice.catalog.snapshots import ItemRoute
 from sluice.domain.errors import CacheUnavailable
 from sluice.domain.waiting_room import Blocked, Place, RoomPace, RoomRequest, RoomStatus
 from sluice.web.live import rooms as live_rooms
+from sluice.web.live.endpoint import Live
 from sluice.web.live.rooms import RoomFeed
 
 SALE = 7
@@ -32,9 +35,15 @@ class Rooms:
         return [Place(RoomStatus.WAITING, 1, 0, False, 0, False, 0, PACE) for _ in asked]
 
 
+class Known:
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+
+
 class Link:
-    def __init__(self) -> None:
+    def __init__(self, digest: bytes) -> None:
         self.told = 0
+        self.identity = Known(digest)
 
     def push_news(self, *_: Any) -> None:
         self.told += 1
@@ -49,6 +58,9 @@ class Hub:
 
     def has(self, digest: bytes) -> bool:
         return digest in self.links
+
+    def known(self) -> list[Link]:
+        return list(self.links.values())
 
     def of_buyer(self, digest: bytes) -> list[Link]:
         return [self.links[digest]] if digest in self.links else []
@@ -69,11 +81,19 @@ class Lane:
 
 
 class Channel:
+    def __init__(self) -> None:
+        self.listens = False
+        self.away = False
+        self.told: list[News] = []
+
     async def is_listened_to(self) -> bool:
-        return False
+        return self.listens
 
     async def tell(self, news: Sequence[News], until: int | None, /) -> None:
-        raise AssertionError("nobody listens")
+        assert self.listens, "nobody listens"
+        if self.away:
+            raise CacheUnavailable
+        self.told += news
 
 
 @pytest.fixture
@@ -87,15 +107,21 @@ def rooms() -> Rooms:
 
 
 @pytest.fixture
-def feed(hub: Hub, rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> RoomFeed:
+def channel() -> Channel:
+    return Channel()
+
+
+@pytest.fixture
+def feed(hub: Hub, rooms: Rooms, channel: Channel, monkeypatch: pytest.MonkeyPatch) -> RoomFeed:
     monkeypatch.setattr(live_rooms, "LOOK_S", 0.0)
-    made = RoomFeed(rooms, Channel(), lambda: [cast(ItemRoute, Route())], lambda: 0)
+    made = RoomFeed(rooms, channel, lambda: [cast(ItemRoute, Route())], lambda: 0)
     made.hub, made.lane = cast(Any, hub), Lane()
     return made
 
 
 def enter(hub: Hub, name: bytes) -> tuple[bytes, Link]:
-    digest, link = name.ljust(16, b"."), Link()
+    digest = name.ljust(16, b".")
+    link = Link(digest)
     hub.links[digest] = link
     return digest, link
 
@@ -137,3 +163,35 @@ async def test_who_does_not_fit_into_one_look_is_told_with_the_next(
     await feed.look()
     await feed.look()
     assert all(link.told for _, link in entered)
+
+
+async def test_who_took_a_place_while_the_news_was_lost_is_found(feed: RoomFeed, hub: Hub) -> None:
+    _, link = enter(hub, b"mei")
+    await feed.look()
+    assert link.told == 0
+    feed.missed()
+    await feed.look()
+    assert link.told == 1
+
+
+async def test_a_place_that_could_not_be_told_to_the_others_is_told_later(
+    feed: RoomFeed, channel: Channel
+) -> None:
+    channel.listens = channel.away = True
+    feed.began(SALE, b"d" * 16)
+    with pytest.raises(CacheUnavailable):
+        await feed.look()
+    channel.away = False
+    await feed.look()
+    await feed.look()
+    assert channel.told == [News(About.ROOM, SALE, b"d" * 16)]
+
+
+async def test_all_feeds_hear_that_news_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    missed: list[str] = []
+    live = Live.__new__(Live)
+    for name in ("_orders", "_places", "rooms"):
+        feed = SimpleNamespace(missed=partial(missed.append, name))
+        monkeypatch.setattr(live, name, feed, raising=False)
+    live.heard(None)
+    assert missed == ["_orders", "_places", "rooms"]

@@ -133,6 +133,7 @@ class World:
         self.begins_away: Exception | None = None
         self.strain = CALM
         self.waiting = 100
+        self.blocked = Blocked.NO
         self.let: dict[int, Let] = {}
         self.ended: list[int] = []
         self.engagements: list[list[int]] = []
@@ -180,7 +181,7 @@ class World:
     async def admit(self, sale_id: int, owner: str, let: Let, /) -> Admitted | None:
         self.let[sale_id] = let
         digests = [b"d" * 16] if let.is_open else []
-        return Admitted(digests, self.waiting, 1, 1, let.rate, Blocked.NO)
+        return Admitted(digests, self.waiting, 1, 1, let.rate, self.blocked)
 
     async def rooms(self) -> list[int]:
         return sorted(self.known)
@@ -255,6 +256,21 @@ async def test_the_load_gives_every_sale_that_is_on_a_room() -> None:
     assert world.let[1] == Let(333.0, None, 20, True, "load")
     world.strain, world.waiting = CALM, 0
     for _ in range(6):
+        await world.look_again()
+    assert world.engagements[-1] == []
+
+
+async def test_lines_for_what_is_gone_keep_no_rooms_that_the_load_asked_for() -> None:
+    world = World(sale(1, enabled=False), sale(2, enabled=False))
+    world.strain = BUSY
+    await world.pacer.turn()
+    await world.look_again()
+    world.strain, world.blocked = CALM, Blocked.STOCK
+    for _ in range(6):
+        await world.look_again()
+    assert world.engagements[-1] == [1, 2], "units that are left but spoken for are waited for"
+    world.sales = [sale(1, enabled=False, units=0), sale(2, enabled=False, units=0)]
+    for _ in range(7):
         await world.look_again()
     assert world.engagements[-1] == []
 

@@ -6,12 +6,13 @@ the constants are in docs/decisions/overload.md.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from enum import IntEnum
 from typing import Final
 
-GATE_PATIENCE: Final = 4.0
+GATE_PATIENCE: Final = 2.0
 """Attempts may wait for the gate so many times longer than requests for a look at them: its disk
 may need some time for each call."""
 CROWD_MIN: Final = 10
@@ -26,6 +27,18 @@ GAIN: Final = 0.05
 ERROR_MAX: Final = 3.0
 """However long the wait is, it counts as no more than four times its target."""
 LEVEL_MAX: Final = 3.0
+
+BOUND_PART: Final = 0.4
+"""While purchases are bounded, they may take so much of the target: whoever is refused waits in the
+same queue, and is to be told sooner than that."""
+BOUND_MIN: Final = 64
+"""Fewer at a time would leave the gate idle between two calls."""
+BOUND_EVERY_S: Final = 0.1
+"""Over which the rate is taken. The best one counts, and fades by `BOUND_FADES` each time: that
+less is decided for a moment may be because too many were refused a moment before."""
+BOUND_FADES: Final = 0.97
+BOUND_ENDS_S: Final = 1.0
+"""So long after the last refusal everybody is let in again."""
 
 AFTER_S_MIN: Final = 1.0
 AFTER_S_MAX: Final = 15.0
@@ -88,21 +101,61 @@ class Level:
         return self.value
 
 
-def gate_level(standing_s: float, target_s: float) -> float:
-    """The same for the queue before the gate, from 0 to 2. It is this process's own, and what is
-    shed leaves it at once, so how long it is says how much to shed: up to 1 from a half to the
-    whole of what it may be, up to 2 from there to twice that."""
-    over = standing_s / (target_s * GATE_PATIENCE)
-    return _part(over * 2.0, 1) + _part(over, 1)
+class Bound:
+    """How many purchases may be under way, while more come than can be decided: as many as are
+    decided in a part of the target, by the rate at which it happens just now.
+
+    Whoever comes while there are as many is refused, and nobody else. A share that is refused by
+    chance needs time to find out how large it should be, and meanwhile sends away too many or too
+    few; those who were sent away too many stay away for seconds.
+    """
+
+    __slots__ = ("_began_s", "_decided", "_full_s", "_rate", "_target_s", "limit", "under_way")
+
+    def __init__(self, target_s: float) -> None:
+        self._target_s = target_s
+        self._rate = 0.0
+        self._began_s, self._decided = 0.0, 0
+        self._full_s = 0.0
+        """When somebody was refused last, or would have been."""
+        self.limit = math.inf
+        self.under_way = 0
+        """Those that were let in since there is a limit."""
+
+    def look(self, now_s: float, decided: int, *, too_many: bool) -> None:
+        """`decided`: purchases until now. `too_many`: they wait for too long, or everybody does."""
+        elapsed_s = now_s - self._began_s
+        if elapsed_s >= BOUND_EVERY_S:
+            rate = (decided - self._decided) / elapsed_s
+            self._rate = max(rate, self._rate * BOUND_FADES)
+            self._began_s, self._decided = now_s, decided
+        if too_many or self.under_way >= self.limit:
+            self._full_s = now_s
+        if too_many or (self.limit < math.inf and now_s - self._full_s < BOUND_ENDS_S):
+            self.limit = max(self._rate * self._target_s * BOUND_PART, BOUND_MIN)
+        else:
+            self.limit = math.inf
+
+    def is_full(self, now_s: float) -> bool:
+        if self.under_way < self.limit:
+            return False
+        self._full_s = now_s
+        return True
+
+    @property
+    def level(self) -> float:
+        """From 0 to 1, as it fills from half to whole: by then nobody needs a pass."""
+        return _part(self.under_way / self.limit * 2.0, 1)
 
 
 def shares(queue: float, gate: float) -> tuple[float, float, float, float, float]:
     """By kind of work, what part of it is shed at a level of the process and one of the gate.
 
-    What the gate is slow with is passes and purchases; a page of a sale does not need it.
+    What the gate is slow with is passes and purchases; a page of a sale does not need it. `gate` is
+    that of the purchases' `Bound`, which says itself which of them are too many.
     """
     first, second, third = _part(queue, 0), _part(queue, 1), _part(queue, 2)
-    return (first, max(first, _part(gate, 0)), max(second, _part(gate, 1)), third, 0.0)
+    return (first, max(first, gate), second, third, 0.0)
 
 
 def _part(level: float, whole: int) -> float:

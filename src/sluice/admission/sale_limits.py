@@ -33,6 +33,9 @@ WAIT = Route("waitlist", sale_wide=False)
 """Taking a place in line, and leaving it."""
 ROOM = Route("room", times=3, sale_wide=False)
 """Joining a waiting room, which a page does whenever it is loaded, and leaving it."""
+KNOCK = Route("knock", times=3, sale_wide=False)
+"""Asking for a pass while one has to wait, which is a way to ask for one's place. Passes have a
+limit of their own: where that is one a minute, nobody could ask often enough to hear their call."""
 PLACE = Route("place", times=30, sale_wide=False)
 """Asking for one's place: as often as one is told to, in several tabs."""
 BUY = Route("buy", times=200, sale_wide=False)

@@ -37,5 +37,7 @@ class Strangers:
             found = await self._server.do("CONFIG", "GET", "maxmemory-policy")
         except CacheUnavailable:
             return "unknown"  # a managed server may forbid it; whether it answers is asked before
+        if not found:  # others answer, and with nothing
+            return "unknown"
         value = next(iter(found.values())) if isinstance(found, dict) else found[-1]
         return value.decode() if isinstance(value, bytes) else str(value)

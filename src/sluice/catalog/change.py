@@ -38,6 +38,7 @@ def parse_change(body: object, sale: Sale) -> SaleChange:
         starts_at_ms=starts,
         ends_at_ms=ends,
         policy=_policy(form, sale, starts),
+        policy_was=sale.policy,
         items=_items(form, sale),
     )
     finish(form)

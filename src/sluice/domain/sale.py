@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from sluice.domain.money import Money
 
@@ -83,6 +84,29 @@ class Policy:
     waiting_room: WaitingRoom = field(default_factory=WaitingRoom)
 
 
+_TOGETHER = ("payment_window_seconds", "payment_reminder_seconds")
+"""Either is right only for the other as it was known."""
+
+
+def rebased(was: Policy, wanted: Policy, now: Policy) -> Policy:
+    """The policy as it is `now` with what changes from `was` to `wanted`: nobody undoes what
+    somebody else changed since they looked."""
+    policy: Policy = _rebased(was, wanted, now)
+    if any(getattr(was, name) != getattr(wanted, name) for name in _TOGETHER):
+        policy = replace(policy, **{name: getattr(wanted, name) for name in _TOGETHER})
+    return policy
+
+
+def _rebased(was: Any, wanted: Any, now: Any) -> Any:
+    changed = {}
+    for name in (each.name for each in fields(now)):
+        before, after = getattr(was, name), getattr(wanted, name)
+        if before != after:
+            nested = is_dataclass(after) and is_dataclass(before)
+            changed[name] = _rebased(before, after, getattr(now, name)) if nested else after
+    return replace(now, **changed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
     """An item as the merchant wrote it."""
@@ -117,12 +141,14 @@ class ItemChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaleChange:
-    """What a merchant changes of a sale; None leaves it as it is. `policy` is the whole new one."""
+    """What a merchant changes of a sale; None leaves it as it is. `policy` is the whole new one; of
+    it only that counts which is not as in `policy_was`, which they had seen."""
 
     title: str | None = None
     starts_at_ms: int | None = None
     ends_at_ms: int | None = None
     policy: Policy | None = None
+    policy_was: Policy | None = None
     items: tuple[ItemChange, ...] = ()
 
 

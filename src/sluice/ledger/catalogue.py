@@ -19,6 +19,7 @@ from sluice.domain.sale import (
     Sale,
     SaleState,
     SaleStatus,
+    rebased,
 )
 from sluice.ledger import policies
 from sluice.ledger.changes import check_changes, write_item_changes
@@ -107,9 +108,11 @@ class Catalogue(Idempotency):
         starts_at_ms: int | None = None,
         ends_at_ms: int | None = None,
         policy: Policy | None = None,
+        policy_was: Policy | None = None,
         item_changes: Sequence[ItemChange] = (),
     ) -> Sale:
-        """None leaves a value as it is. Raises `Conflict` where the sale's state forbids it.
+        """None leaves a value as it is, and so does what is in `policy` as in `policy_was`. Raises
+        `Conflict` where the sale's state forbids it.
 
         A change of start, price or limit of a published sale that has not started counts as a new
         publication, and the gate has to load its items again.
@@ -121,11 +124,12 @@ class Catalogue(Idempotency):
             values["starts_at_ms"] = starts_at_ms
         if ends_at_ms is not None:
             values["ends_at_ms"] = ends_at_ms
-        if policy is not None:
-            values["policy"] = policies.dump(policy)
 
         async def change(tx: Transaction) -> Sale:
             sale = await _locked(tx, sale_id)
+            if policy is not None:
+                seen = sale.policy if policy_was is None else policy_was
+                values["policy"] = policies.dump(rebased(seen, policy, sale.policy))
             fixed = check_changes(sale, starts_at_ms, ends_at_ms, item_changes, tx.now_ms)
             if fixed and sale.status is not _S.DRAFT:
                 values["publication"] = sale.publication + 1

@@ -170,14 +170,14 @@ def _epoch(row: Any) -> Incident:
 
 def _disagreed(row: Any) -> Incident:
     return Incident(
-        key=f"stores_disagree-{row.item_id}-{row.epoch}-{row.counter}",
+        key=f"stores_disagree-{row.item_id}-{row.differs_since_ms}",
         kind=_K.STORES_DISAGREE,
         subject=f"item:{row.item_id}",
         detail=(
             f"gate: {row.gate_available} available of {row.gate_stock}; ledger: "
             f"{row.ledger_available} available, {row.decided_not_applied} on their way back"
         ),
-        since_ms=row.at_ms,
+        since_ms=row.differs_since_ms,
         until_ms=None,
     )
 
@@ -187,13 +187,20 @@ _by_us = endpoints.c.off_reason != BY_MERCHANT
 _failed = (refunds.c.state == RefundState.FAILED.value) & refunds.c.closed_at_ms.is_(None)
 _SOURCES = (
     _Source(select(incidents).order_by(incidents.c.id.desc()), _reported),
-    _Source(select(endpoints).where(_there, _by_us, endpoints.c.state == EndpointState.OFF), _off),
     _Source(
-        select(endpoints).where(
+        select(endpoints)
+        .where(_there, _by_us, endpoints.c.state == EndpointState.OFF)
+        .order_by(endpoints.c.id.desc()),
+        _off,
+    ),
+    _Source(
+        select(endpoints)
+        .where(
             _there,
             endpoints.c.state == EndpointState.ACTIVE,
             endpoints.c.failing_since_ms.is_not(None),
-        ),
+        )
+        .order_by(endpoints.c.failing_since_ms.desc(), endpoints.c.id),
         _failing,
     ),
     _Source(select(refunds).where(_failed).order_by(refunds.c.id.desc()), _refund),
@@ -204,5 +211,10 @@ _SOURCES = (
         _callback,
     ),
     _Source(select(closed_epochs).order_by(closed_epochs.c.closed_at_ms.desc()), _epoch),
-    _Source(select(audit_marks).where(audit_marks.c.ok == 0), _disagreed),
+    _Source(
+        select(audit_marks)
+        .where(audit_marks.c.differs_since_ms.is_not(None))
+        .order_by(audit_marks.c.differs_since_ms.desc(), audit_marks.c.item_id),
+        _disagreed,
+    ),
 )

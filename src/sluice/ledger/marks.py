@@ -15,18 +15,37 @@ from sluice.ledger.upsert import upsert
 
 
 async def compare_mark(tx: Transaction, batch: LogBatch, mark: Marked) -> list[int]:
-    """Writes the comparison per item; the items where gate and ledger do not agree.
+    """Writes the comparison per item; the items where gate and ledger do not agree. What begins to
+    differ is reported, once for as long as it lasts.
 
     Everything before the mark is recorded, so F = 0 and the gate must have A = L - X.
     """
-    ours = await _ledger_totals(tx, [totals.item_id for totals in mark.totals])
+    item_ids = [totals.item_id for totals in mark.totals]
+    ours = await _ledger_totals(tx, item_ids)
     rows = [_row(tx, batch, totals, ours.get(totals.item_id)) for totals in mark.totals]
-    if rows:
-        await upsert(tx, audit_marks, rows)
     failed = [row for row in rows if not row["ok"]]
     if failed:
-        await report(tx, "gate_and_ledger_differ", {"items": failed})
+        since = await _differ_since(tx, batch.shard, [row["item_id"] for row in failed])
+        for row in failed:
+            row["differs_since_ms"] = since.get(row["item_id"], tx.now_ms)
+        begun = [row for row in failed if row["item_id"] not in since]
+        if begun:
+            await report(tx, "gate_and_ledger_differ", {"items": begun})
+    if rows:
+        await upsert(tx, audit_marks, rows)
     return [row["item_id"] for row in failed]
+
+
+async def _differ_since(tx: Transaction, shard: int, item_ids: Sequence[int]) -> dict[int, int]:
+    """Those of which the comparison before this one failed, and since when."""
+    rows = await tx.run(
+        select(audit_marks.c.item_id, audit_marks.c.differs_since_ms).where(
+            audit_marks.c.shard == shard,
+            audit_marks.c.item_id.in_(list(item_ids)),
+            audit_marks.c.differs_since_ms.is_not(None),
+        )
+    )
+    return {row[0]: int(row[1]) for row in rows}
 
 
 async def _ledger_totals(
@@ -84,4 +103,5 @@ def _row(
         "decided_not_applied": pending,
         "ok": int(ours is not None and same and whole),
         "at_ms": tx.now_ms,
+        "differs_since_ms": None,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in `migrations/versions`; a test holds the two together."""
 
 CURRENT = "SELECT version_num FROM alembic_version"

@@ -454,9 +454,10 @@ audit_marks = Table(
     Column("decided_not_applied", Int64, nullable=False),
     Column("ok", SmallInteger, nullable=False),
     Column("at_ms", Int64, nullable=False),
+    Column("differs_since_ms", Int64),
     **_OPTIONS,
 )
-"""The latest comparison of gate and ledger, per item."""
+"""The latest comparison of gate and ledger, per item, and since when they have not agreed."""
 
 incidents = Table(
     "incidents",

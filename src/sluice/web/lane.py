@@ -19,8 +19,9 @@ import msgspec
 from sluice.accounts.identities import Identities
 from sluice.accounts.identity import Identity
 from sluice.admission.guests import GuestLists
+from sluice.admission.limits import Verdict
 from sluice.admission.overload import Work
-from sluice.admission.sale_limits import BUY, CHALLENGE, PASS, RouteLimits
+from sluice.admission.sale_limits import BUY, CHALLENGE, KNOCK, PASS, RouteLimits
 from sluice.admission.waiting_room import WaitingRooms
 from sluice.catalog.snapshots import ItemRoute, Snapshots
 from sluice.catalog.view import render_money, render_order
@@ -394,16 +395,21 @@ class Lane:
             buyer = self._known_buyer(scope) or await self._buyer(scope)
             route = await self._route(scope.path)
             sale_id = route.sale_id
-            limits = self._limiting.of_sale(PASS, route.sale_id, route.policy.limits)
+            knocks = (
+                self.room.guards(route)
+                and self._purchase.closed(route) is None
+                and not self.room.is_in(buyer, route)
+            )
+            limits = self._limiting.of_sale(
+                KNOCK if knocks else PASS, route.sale_id, route.policy.limits
+            )
             address = self._address(scope)
             verdict = self._limiting.give(limits, buyer, address)
             if verdict is None:
                 verdict = await self._limiting.take(limits, buyer, address)
             told = marks(verdict, limits)
             if verdict.refused is not None:
-                answer_refused(proto, verdict, told, request_id, instance_of(scope.path))
-                self._counts.answered("pass", 429, perf_counter() - began)
-                self._tally.refused_pass(sale_id, "too_many_requests")
+                self._refused_pass(proto, verdict, told, request_id, scope.path, sale_id, began)
                 return
             body = await self._body(scope.headers, proto, _decode_pass, _NO_ANSWER, ANSWER_MAX)
             if self.room.guards(route):
@@ -414,6 +420,15 @@ class Lane:
                         self._counts.answered("pass", 202, perf_counter() - began)
                         self._tally.told_to_wait(sale_id)
                         return
+                    if knocks:  # it is their turn, so this is about a pass after all
+                        limits = self._limiting.of_sale(PASS, sale_id, route.policy.limits)
+                        verdict = await self._limiting.take(limits, buyer, address)
+                        told = marks(verdict, limits)
+                        if verdict.refused is not None:
+                            self._refused_pass(
+                                proto, verdict, told, request_id, scope.path, sale_id, began
+                            )
+                            return
             elif not self._entrance.is_open(route.policy) and self._purchase.closed(route) is None:
                 await self._entrance.check(buyer, route, body.challenge_id, body.answer)
             admitted = self._purchase.admit(buyer, route)
@@ -433,6 +448,20 @@ class Lane:
         except Exception as error:
             self._tally.refused_pass(sale_id, of(error).code)
             self._fault(proto, error, request_id, scope.path, told)
+
+    def _refused_pass(
+        self,
+        proto: HttpProtocol,
+        verdict: Verdict,
+        told: Headers,
+        request_id: str,
+        path: str,
+        sale_id: int,
+        began: float,
+    ) -> None:
+        answer_refused(proto, verdict, told, request_id, instance_of(path))
+        self._counts.answered("pass", 429, perf_counter() - began)
+        self._tally.refused_pass(sale_id, "too_many_requests")
 
     def _time_of_expiry(self, expires_at_ms: int) -> str:
         """Passes of a sale end together, once a second; writing a time costs as much as signing."""
@@ -604,6 +633,8 @@ class Lane:
         """The decoded body; `empty` stands for none. Reads no more than `bytes_max` bytes. `read`
         is a read that has begun."""
         length = headers.get("content-length")
+        if length == "0" and read is None:
+            return empty  # reading nothing would still put this coroutine to sleep and wake it
         if read is not None or length in _SHORT:
             raw = await self.patience.whole(read or proto())
         else:

@@ -9,6 +9,7 @@ lane, `@get("/…", sheds=Work.OWN)` in the framework's.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
@@ -18,13 +19,14 @@ from urllib.parse import urlsplit
 
 from sluice.admission.overload import (
     CROWD_MIN,
+    GATE_PATIENCE,
     STANDING_S,
     STEP_S,
+    Bound,
     ComeAgain,
     Level,
     Standing,
     Work,
-    gate_level,
     shares,
 )
 from sluice.cache.pressure import PUBLISH_EVERY_S, Load
@@ -173,6 +175,7 @@ class Door:
         self._target_s = target_s
         self._queue = Level(target_s)
         self._gate = Standing()
+        self._bound = Bound(target_s)
         self._shares: tuple[float, ...] = (0.0,) * len(Work)
         self._owed = [0.0] * len(Work)
         self._again = ComeAgain()
@@ -204,12 +207,25 @@ class Door:
         if now_s > self.late_s and now_s >= self._next_look_s:
             self._look(now_s, now_s - self._due_s)
             self._next_look_s = now_s + STEP_S
+        if work is Work.BUY and self._bound.is_full(now_s):
+            return True
         owed = self._owed[work] + self._shares[work]
         if owed < 1.0:
             self._owed[work] = owed
             return False
         self._owed[work] = owed - 1.0
         return True
+
+    def let_in(self, work: Work, answer: Awaitable[None]) -> Awaitable[None]:
+        """What answers a request that was not turned away. For the same callers."""
+        return self._bought(answer) if work is Work.BUY else answer
+
+    async def _bought(self, answer: Awaitable[None]) -> None:
+        self._bound.under_way += 1
+        try:
+            await answer
+        finally:
+            self._bound.under_way -= 1
 
     def answer(self, scope: Any, proto: Any, work: Work) -> Awaitable[None]:
         """503 with Retry-After; neither who asks nor what with has been looked at."""
@@ -259,11 +275,13 @@ class Door:
         self._waited_s = max(self._waited_s, wait_s)
         self._count(now_s)
         queue = self._queue.look(now_s, wait_s if self._crowded else 0.0)
-        gate = gate_level(self._gate.look(now_s, self._gate_wait_s()), self._target_s)
+        gate_s = self._gate.look(now_s, self._gate_wait_s())
+        too_many = queue >= 1.0 or gate_s > self._target_s * GATE_PATIENCE
+        self._bound.look(now_s, sum(self._counts.attempts), too_many=too_many)
         was = self.shedding
-        self.shedding = queue > 0 or gate > 0
+        self.shedding = queue > 0 or self._bound.limit < math.inf
         if self.shedding or was:
-            self._shares = shares(queue, gate)
+            self._shares = shares(queue, self._bound.level)
             self._again.look(now_s)
             self._tell(now_s)
 

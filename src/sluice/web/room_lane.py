@@ -15,7 +15,7 @@ import msgspec
 from sluice.accounts.identity import Identity
 from sluice.admission.guests import GuestLists
 from sluice.admission.overload import Work
-from sluice.admission.sale_limits import PLACE, ROOM, Route
+from sluice.admission.sale_limits import KNOCK, PLACE, ROOM, Route
 from sluice.admission.waiting_room import WaitingRooms
 from sluice.catalog.snapshots import ItemRoute, Snapshots
 from sluice.domain.errors import CacheUnavailable, NotFound, Overloaded
@@ -32,6 +32,8 @@ PATH_END = "/waiting-room"
 STARTS_MAX = 1000
 OVER_POLL_MS = 30_000
 """Nothing is expected to change; units that the merchant adds are the exception."""
+KNOCK_MS = 72_000
+"""In which everybody may ask as often as they may in a minute, and is not refused for it."""
 AWAY = "The waiting room cannot be asked now; places are kept, and nobody is let in meanwhile."
 
 
@@ -78,6 +80,10 @@ class RoomLane:
 
     def guards(self, route: ItemRoute) -> bool:
         return self._rooms.guards(route.sale_id, route.policy.waiting_room)
+
+    def is_in(self, buyer: Identity, route: ItemRoute) -> bool:
+        """Whether it is known here that it is this buyer's turn."""
+        return self._rooms.is_in(route.sale_id, buyer.digest)
 
     def may_be_joined(self, route: ItemRoute) -> bool:
         """Whether places are given, though the sale may not have started."""
@@ -213,9 +219,10 @@ class RoomLane:
             except CacheUnavailable:
                 raise _away() from None
             if place.status is not RoomStatus.ADMITTED:
-                # Whoever asks here is limited as for passes, so they are sent to ask less often.
+                # So often as `KNOCK` allows: 24 s at most, well below the life of a call.
                 quota = route.policy.limits.per_buyer_per_minute
-                return self.render(place, route, 0 if quota is None else 72_000 // quota)
+                at_least_ms = 0 if quota is None else KNOCK_MS // (quota * KNOCK.times)
+                return self.render(place, route, at_least_ms)
         elif route.policy.invite_only:
             await self._entrance.check_guest(buyer, route)
         self._rooms.gave_pass(route.sale_id, buyer.digest, route.pass_ttl_s * 1000)

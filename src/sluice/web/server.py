@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sluice.admission.overload import Work
 from sluice.domain.errors import SluiceError
+from sluice.lasting import Loop, lasting
 from sluice.telemetry import get_logger
 from sluice.web.adapter import Adapter
 from sluice.web.lane import Lane
@@ -19,10 +20,6 @@ from sluice.web.serving import Serving
 
 log = get_logger("http")
 
-BROKEN_S = 1.0
-"""Until a loop that broke is begun again."""
-
-Loop = Callable[[], Awaitable[None]]
 IN_HAND_MAX: Final = 1024
 """Requests of the framework's lane under way at once. It bounds what is never shed, too."""
 
@@ -81,6 +78,7 @@ class HttpWorker:
                 work = getattr(route, "work", Work.BROWSE)
                 if door.turns_away(work):
                     return door.answer(scope, proto, work)
+                return door.let_in(work, route(scope, proto))
             return route(scope, proto)
         if self._serving.find(scope.path):
             return self._serving(scope, proto)
@@ -104,18 +102,6 @@ class HttpWorker:
         if self._door.shedding and self._door.turns_away(Work.BROWSE):
             return self._door.hang_up(proto, Work.BROWSE)
         return self._live.serve(scope, proto)
-
-
-async def lasting(loop: Loop, pause_s: float = BROKEN_S) -> None:
-    """Runs what is meant to run for ever. A mistake of ours in it is logged, and it is begun again:
-    what it does would else be missing until somebody restarts the process."""
-    while True:
-        try:
-            await loop()
-            return
-        except Exception as error:
-            log.error("a loop broke", action="loop.broke", exc_info=error)
-        await asyncio.sleep(pause_s)
 
 
 async def every(seconds: float, step: Callable[[], Awaitable[None]], action: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from sluice.domain.errors import SluiceError, Unavailable
+from sluice.lasting import lasting
 from sluice.telemetry import get_logger
 from sluice.workers.shard import ShardWorker
 
@@ -40,13 +41,19 @@ async def run(
 ) -> None:
     """Until SIGTERM or SIGINT; then drain what the gate has accepted, within `DRAIN_MAX_S`.
 
-    `beside` are those that no shard depends on: releaser, herald, deliverer.
+    `beside` are those that no shard depends on: releaser, herald, deliverer. What breaks in one of
+    them is begun again; what breaks in a worker of a shard ends the process, which must not go on
+    with what it does not understand.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    running = [asyncio.ensure_future(each.run()) for each in (*workers, *beside)]
+    stopping = asyncio.Event()
+    running = [
+        *(asyncio.ensure_future(each.run()) for each in workers),
+        *(asyncio.ensure_future(lasting(each.run, stopped=stopping)) for each in beside),
+    ]
     step = asyncio.ensure_future(_in_step(keep_in_step))
     stopped = asyncio.ensure_future(stop.wait())
     try:
@@ -54,6 +61,7 @@ async def run(
     finally:
         step.cancel()
         stopped.cancel()
+        stopping.set()
         for each in (*workers, *beside):
             each.stop()
     _, late = await asyncio.wait(running, timeout=DRAIN_MAX_S)

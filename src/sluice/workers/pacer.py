@@ -87,6 +87,8 @@ class Pacer:
         self._sales: list[Sale] = []
         """Those with a room, by their policy or by the load."""
         self._last: dict[int, Admitted] = {}
+        self._left: dict[int, int] = {}
+        """Units of a sale that could be bought at its last step."""
         self._next_look = 0.0
         self._stop = asyncio.Event()
         self._away = False
@@ -149,7 +151,12 @@ class Pacer:
             self._governor.begin(sum(rate or 0.0 for rate in known))
 
     async def _by_load(self, sales: Sequence[Sale], strain: Strain) -> Sequence[Sale]:
-        waiting = sum(last.waiting for s in sales if (last := self._last.get(s.id)) is not None)
+        # Where nothing is left they wait for what may come back; that is no load on anything.
+        waiting = sum(
+            last.waiting
+            for sale in sales
+            if (last := self._last.get(sale.id)) is not None and self._left.get(sale.id, 1)
+        )
         was = self._engaged.now
         if self._engaged.look(strain, waiting=waiting):
             if not was:
@@ -180,6 +187,7 @@ class Pacer:
             if sale_id not in known:
                 await self._rooms.end(sale_id)
                 self._last.pop(sale_id, None)
+                self._left.pop(sale_id, None)
 
     def _automatic(self) -> list[Sale]:
         """Rooms that share the pace which the service can keep."""
@@ -199,6 +207,7 @@ class Pacer:
         if is_open:
             units = sum(max(0, n) for n in (await self._available(sale)).values())
             stock_max = floor(units * policy.factor)
+            self._left[sale.id] = units
         fixed = policy.admit_per_second if policy.enabled else None
         let = Let(
             rate=share if fixed is None else fixed,

@@ -120,6 +120,8 @@ class Releaser:
             log.warning("store away", action="retry", error=str(error))
         except SluiceError as error:
             log.error("a step failed", action="retry", error=str(error))
+        except Exception as error:
+            log.error("a step broke", action="retry", exc_info=error)
         return None
 
     async def _pause(self, seconds: float) -> None:

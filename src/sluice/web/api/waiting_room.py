@@ -39,8 +39,10 @@ class Pacing(Controller):
         async def change() -> Sale:
             if not found.policy.waiting_room.enabled:
                 raise Conflict(NO_ROOM)
-            policy = replace(found.policy, waiting_room=room)
-            return await parts.operator.change(sale_id, SaleChange(policy=policy))
+            paced = SaleChange(
+                policy=replace(found.policy, waiting_room=room), policy_was=found.policy
+            )
+            return await parts.operator.change(sale_id, paced)
 
         return await repeatable(parts.ledger, key, change, _shown_pace)
 

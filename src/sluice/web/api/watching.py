@@ -41,13 +41,12 @@ class Watching(Controller):
         """What happened, oldest first, from `since` on; again from `next` on for what is new."""
         since_s = _since_s(read_query(request).get("since"))
         found_sale = await _sale(parts, sale)
-        found = await parts.watch.ticks(found_sale.id, since_s, TICKS_MAX)
-        after_s = found[-1].at_s + found[-1].span_s if found else since_s
+        found, after_s, more = await _page(parts, found_sale.id, since_s)
         return json_answer(
             {
                 "data": [shown_tick(tick) for tick in found],
                 "next": render_time(after_s * 1000) if after_s else None,
-                "more": len(found) == TICKS_MAX,
+                "more": more,
                 "at": render_time(parts.clock.now_ms()),
             }
         )
@@ -72,6 +71,19 @@ async def _sale(parts: Parts, sale: str) -> Sale:
     if found is None:
         raise NotFound
     return found
+
+
+async def _page(parts: Parts, sale_id: int, since_s: int) -> tuple[list[Tick], int, bool]:
+    """Ticks, where the next page begins, and whether there may be one.
+
+    Several may begin in one second: what is coarse already, and what came late. A page that is full
+    ends before such a second, so that none is told twice or never.
+    """
+    found = list(await parts.watch.ticks(sale_id, since_s, TICKS_MAX))
+    if len(found) < TICKS_MAX:
+        return found, found[-1].at_s + 1 if found else since_s, False
+    after_s = found[-1].at_s
+    return [tick for tick in found if tick.at_s < after_s], after_s, True
 
 
 def _since_s(text: str | None) -> int:
@@ -112,11 +124,10 @@ async def _all_ticks(parts: Parts, sale_id: int) -> list[Tick]:
     since_s = 0
     try:
         while len(found) < REPORT_TICKS_MAX:
-            page = await parts.watch.ticks(sale_id, since_s, TICKS_MAX)
+            page, since_s, more = await _page(parts, sale_id, since_s)
             found += page
-            if len(page) < TICKS_MAX:
+            if not more:
                 break
-            since_s = page[-1].at_s + 1
     except LedgerUnavailable:
         return found
     return found

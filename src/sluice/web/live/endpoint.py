@@ -100,6 +100,7 @@ class Live:
         if news is None:
             self._orders.missed()
             self._places.missed()
+            self.rooms.missed()
         else:
             self._orders.heard(news)
             self._places.heard(news)

@@ -108,6 +108,12 @@ class RoomFeed:
         if self._said:
             self._wake.set()
 
+    def missed(self) -> None:
+        """Anybody may have joined, or been called, unheard: everybody is looked at."""
+        assert self.hub is not None
+        for link in self.hub.known():
+            self.joined(link)
+
     # --- telling it ------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -125,9 +131,7 @@ class RoomFeed:
     async def look(self) -> None:
         """Those to whom something has happened; every `LOOK_S` some of all others too."""
         assert self.hub is not None
-        began, self._began = self._began, {}
-        if began and await self._channel.is_listened_to():
-            await self._channel.tell(list(began), None)
+        await self._tell_began()
         if self.lane is None or not len(self.hub):
             self._waiters.clear()
             self._new.clear()
@@ -149,6 +153,15 @@ class RoomFeed:
             self._said.update(dict.fromkeys(list(asked)[: max(SAID_MAX - len(self._said), 0)]))
             raise
         self._said.update(dict.fromkeys(list(asked)[ASKS_MAX:]))
+
+    async def _tell_began(self) -> None:
+        began = list(self._began)
+        if not began:
+            return
+        if await self._channel.is_listened_to():
+            await self._channel.tell(began, None)
+        for news in began:
+            self._began.pop(news, None)
 
     def _guarded(self) -> dict[int, ItemRoute]:
         """By sale: those with a room, or somebody who was in one."""
@@ -178,7 +191,8 @@ class RoomFeed:
 
     def _sought(self, routes: dict[int, ItemRoute]) -> dict[tuple[int, bytes], None]:
         """Those who have just come, in every room."""
-        new = list(self._new)[: ASKS_MAX // ROOMS_MAX]
+        # Half of a look at most: those who are known have their turn too.
+        new = list(self._new)[: ASKS_MAX // max(2, min(len(routes), ROOMS_MAX))]
         for digest in new:
             del self._new[digest]
         return {(sale_id, digest): None for sale_id in list(routes)[:ROOMS_MAX] for digest in new}

@@ -57,7 +57,7 @@ async function askPass(sale, item, answer, signal) {
   for (let n = 0; ; n += 1) {
     try {
       // With an answer to a challenge this is no request to repeat: the answer is used up.
-      return await api.request("POST", path, { body: answer ?? {}, repeat: answer === null, whole: true, signal });
+      return await api.request("POST", path, { body: answer ?? undefined, repeat: answer === null, whole: true, signal });
     } catch (error) {
       if (error.code !== "not_started" || n >= STARTING_TRIES || Date.parse(error.problem.starts_at) > clock.now() + 65_000) throw error;
       await pause(150 + 200 * n + Math.random() * 150, signal);

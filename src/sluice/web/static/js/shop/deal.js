@@ -125,16 +125,16 @@ export class Deal {
  * one is not asked again, also after a reload. Throws ApiError. */
 export async function enterRoom(sale, { signal } = {}) {
   const path = `/v1/sales/${sale.id}/waiting-room`;
-  let answer = {};
+  let answer; // nothing is sent unless the sale asks for something: no body is the quickest
   for (let failed = false; ; failed = true) {
     try {
-      const place = await api.post(path, answer, { repeat: !answer.challenge_id, signal });
+      const place = await api.request("POST", path, { body: answer, repeat: !answer, signal });
       keepRoom(sale.id, place);
       return place;
     } catch (error) {
       if (error.status === 404 || error.status === 405) { keepRoom(sale.id, null); return null; }
       if (error.code !== "challenge_failed" || sale.policy.challenge === "none") throw error;
-      answer = await (await challenges()).solve(sale, { failed: failed && !!answer.challenge_id, signal });
+      answer = await (await challenges()).solve(sale, { failed: failed && !!answer, signal });
       if (!answer) return undefined;
     }
   }
