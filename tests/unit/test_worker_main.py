@@ -48,7 +48,7 @@ async def test_a_helper_that_breaks_is_begun_again(monkeypatch: pytest.MonkeyPat
     good, bad = Helper(0), Helper(2)
     with capture_logs() as logged:
         process = asyncio.ensure_future(main.run([], in_step, [good, bad]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await bad.works.wait()
             assert not process.done()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -60,7 +60,7 @@ async def test_a_helper_that_breaks_is_begun_again(monkeypatch: pytest.MonkeyPat
 async def test_a_helper_that_breaks_as_it_stops_is_not_begun_again() -> None:
     helper = Helper(0, at_the_end=True)
     process = asyncio.ensure_future(main.run([], in_step, [helper]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await helper.works.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         await process
@@ -96,7 +96,7 @@ async def test_a_step_of_the_releaser_that_breaks_keeps_no_other_from_its_turn()
         ledger=cast(Any, ledger), settlement=cast(Any, settlement), decided=lambda: None
     )
     running = asyncio.ensure_future(releaser.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await expired.wait()
         assert not running.done()
         releaser.stop()
