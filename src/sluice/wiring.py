@@ -615,7 +615,9 @@ def _pacer(made: Stores, owner: str) -> Pacer:
         waits = 0
         for shard, at in (await made.ledger.positions()).items():
             if at.epoch:
-                waits += max(0, (await made.gate.status(shard)).counter - at.counter)
+                status = await made.gate.status(shard)
+                # A shard that is between two epochs lets nobody buy, so it holds nobody up.
+                waits += at.behind(status.epoch, status.counter) or 0
         return Strain(
             queue=max((load.queue_ms / load.target_ms for load in loads), default=0.0),
             shed_level=max((load.shed_level for load in loads), default=0.0),

@@ -129,6 +129,33 @@ def test_a_merchant_writes_publishes_watches_pauses_resumes_and_closes_a_sale(
         assert client.get(f"/v1/sales/{sale_id}", "")[1]["state"] == "ended"
 
 
+def test_rules_that_only_the_api_wrote_are_edited_and_no_others_are_touched(
+    shop: Stage, admin: str, visit: Visit
+) -> None:
+    room = {"enabled": True, "factor": 1.5}
+    sale = shop.sale(
+        "A stored card", payment_window_seconds=20, payment_reminder_seconds=7, waiting_room=room
+    )
+    page = visit(shop.url, width=DESKTOP, token=admin, timezone_id="UTC").page
+    page.goto(f"/console/sales/{sale['id']}/edit?step=3")
+    factor = page.get_by_label("People for each unit that is left")
+    expect(factor).to_have_value("1.5")
+    shop.admin(f"/v1/admin/sales/{sale['id']}/pace", {"admit_per_second": 5})
+    factor.fill("500")
+    press(page, "Next")
+    expect(factor).to_have_attribute("aria-invalid", "true")
+    factor.fill("3")
+    press(page, "Next")
+    press(page, "Save")
+    expect(page).to_have_url(re.compile(r"/console/sales/\d+$"))
+    with Client(shop.url) as client:
+        status, kept = client.get(f"/v1/admin/sales/{sale['id']}", ADMIN_TOKEN)
+    assert status == 200
+    policy, room = kept["policy"], kept["policy"]["waiting_room"]
+    assert (policy["payment_window_seconds"], policy["payment_reminder_seconds"]) == (20, 7)
+    assert (room["factor"], room["admit_per_second"]) == (3.0, 5.0)
+
+
 def test_an_order_is_found_refunded_and_taken_away_as_a_file(
     shop: Stage, admin: str, visit: Visit, tmp_path: Path
 ) -> None:

@@ -186,7 +186,7 @@ def test_the_pace_of_a_waiting_room_is_set(stage: Stage, visit: Visit, merchant:
         "admitted": 410,
         "active": 96,
         "pace_per_second": 19.8,
-        "wanted_per_second": 20.0,
+        "wanted_per_second": 24.5,
         "mode": "automatic",
     }
     asked: list[Any] = []
@@ -205,6 +205,8 @@ def test_the_pace_of_a_waiting_room_is_set(stage: Stage, visit: Visit, merchant:
     page.goto(monitor(sale))
     expect(page.get_by_text("8,120").first).to_be_visible()
     expect(page.get_by_text("as fast as the shop keeps up")).to_be_visible()
+    expect(page.get_by_text("Wanted per second")).to_be_visible()
+    expect(page.get_by_text("24.5")).to_be_visible()
     expect(page.locator("[data-chart=room] canvas")).to_be_visible()
     them.shot("monitor-room")
     press(page, "Change pace")

@@ -43,6 +43,17 @@ def test_who_loses_the_race_waits_in_line_and_is_promoted(stage: Stage, visit: V
     assert [each["state"] for each in stage.orders(loser)] == ["awaiting_payment"]
 
 
+def test_the_line_is_joined_in_a_pause_too(stage: Stage, visit: Visit) -> None:
+    sale = stage.sale("One of a kind, interrupted", stock=1)
+    page = visit(stage.url, token=stage.buyer()).page
+    open_live(page, sale)
+    stage.buy(sale, stage.buyer("winner"))
+    stage.admin(f"/v1/admin/sales/{sale['id']}/pause", {"reason": "We are checking a price."})
+    expect(page.get_by_text("We are checking a price.")).to_be_visible()
+    press(page, "Join the waitlist")
+    expect(page.locator(".place-value")).to_have_text("1st")
+
+
 def test_a_double_click_buys_once(stage: Stage, visit: Visit) -> None:
     items = [{"title": "Cup", "price": {"amount": "9.90", "currency": "CNY"}, "stock": 9}]
     sale = stage.sale("Cups", items=[{**items[0], "per_buyer": 3}])

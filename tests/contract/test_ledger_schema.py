@@ -213,8 +213,10 @@ def _described_by_postgresql(connection: Connection, table: str) -> list[str]:
 
 def _plain(sql: str | None) -> list[str]:
     """The parts of a CREATE TABLE, whatever their order: a migration may name a table's keys
-    before its checks. SQLite appends a column that was added later to the text that it keeps."""
+    before its checks. SQLite appends a column that was added later to the text that it keeps, to
+    the end or to the last column before the keys."""
     without_counter = re.sub(r" AUTO_INCREMENT=\d+", "", sql or "")
     without_counter = re.sub(r"\n, (\w+ \w+)\)$", r"\n\1\n)", without_counter)
+    without_counter = re.sub(r", (\w+ \w+), *\n", r",\n\1,\n", without_counter)
     parts = re.split(r",\s*\n|\n", without_counter)
     return sorted(" ".join(part.split()).rstrip(",") for part in parts if part.strip(" \t)"))

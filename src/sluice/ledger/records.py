@@ -33,6 +33,12 @@ class ShardPosition:
     highest_number: int
     """Of all orders that the ledger has seen on this shard, in any epoch."""
 
+    def behind(self, epoch: int | None, counter: int) -> int | None:
+        """How many entries of the gate's log, which is at `counter` of `epoch`, are not recorded
+        yet. None where the gate is in another epoch, or in none: these counters have nothing to do
+        with each other, and it does not sell before the ledger has begun the same one."""
+        return max(0, counter - self.counter) if epoch == self.epoch else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:

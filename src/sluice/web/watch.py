@@ -214,10 +214,11 @@ class Watch:
             positions = await self._ledger.positions()
             behind = 0
             for shard in _loaded(sale):
-                status, position = await self._gate.status(shard), positions.get(shard)
-                if position is None or position.epoch != status.epoch:
+                status, at = await self._gate.status(shard), positions.get(shard)
+                waits = None if at is None else at.behind(status.epoch, status.counter)
+                if waits is None:
                     return None
-                behind += max(0, status.counter - position.counter)
+                behind += waits
         except Unavailable:
             return None
         return behind

@@ -136,8 +136,8 @@ def _shard(
     """`backlog`: entries of the gate's log that are not in the ledger yet."""
     status = told.got
     backlog = None
-    if status is not None and at is not None and status.epoch == at.epoch:
-        backlog = max(0, status.counter - at.counter)
+    if status is not None and at is not None:
+        backlog = at.behind(status.epoch, status.counter)
     return {
         "shard": shard,
         "state": "away" if status is None else ("armed" if status.armed else "not_armed"),

@@ -15,13 +15,14 @@ const STEPS = ["details", "items", "protection", "room", "review"];
 const CURRENCIES = ["CNY", "USD", "EUR", "JPY", "HKD", "GBP"];
 const ITEMS_MAX = 50;
 const OPENS_BEFORE_S = 600;
+const FACTOR = 2;
 
 const newItem = () => ({ title: "", amount: "", currency: "CNY", stock: "", per_buyer: "1", limit_group: "" });
 const blank = () => ({
   title: "", starts_at: "", ends_at: "", items: [newItem()],
   challenge: "none", pass_ttl_seconds: "60", payment_window_minutes: "15", waitlist: true, waitlist_until: "", invite_only: false,
   per_buyer_per_minute: "10", per_address_per_minute: "120", per_sale_per_second: "",
-  room: false, admit_per_second: "", active_max: "", opens_before_minutes: "",
+  room: false, admit_per_second: "", active_max: "", opens_before_minutes: "", factor: "",
 });
 
 /** The form's texts from a sale of the server's. */
@@ -31,12 +32,14 @@ function formOf(sale) {
   return {
     title: sale.title, starts_at: localInput(sale.starts_at), ends_at: localInput(sale.ends_at),
     items: sale.items.map((item) => ({ id: item.id, title: item.title, amount: item.price.amount, currency: item.price.currency, stock: text(item.stock), was: item.stock, per_buyer: text(item.per_buyer), limit_group: item.limit_group ?? "" })),
-    challenge: policy.challenge, pass_ttl_seconds: text(policy.pass_ttl_seconds), payment_window_minutes: text(policy.payment_window_seconds / 60),
+    challenge: policy.challenge, pass_ttl_seconds: text(policy.pass_ttl_seconds), payment_window_minutes: text(minutes(policy.payment_window_seconds)),
     waitlist: policy.waitlist, waitlist_until: localInput(policy.waitlist_until), invite_only: policy.invite_only,
     per_buyer_per_minute: text(policy.limits.per_buyer_per_minute), per_address_per_minute: text(policy.limits.per_address_per_minute), per_sale_per_second: text(policy.limits.per_sale_per_second),
-    room: policy.waiting_room.enabled, admit_per_second: text(policy.waiting_room.admit_per_second), active_max: text(policy.waiting_room.active_max), opens_before_minutes: text(policy.waiting_room.opens_before_seconds === undefined ? null : policy.waiting_room.opens_before_seconds / 60),
+    room: policy.waiting_room.enabled, admit_per_second: text(policy.waiting_room.admit_per_second), active_max: text(policy.waiting_room.active_max), opens_before_minutes: text(policy.waiting_room.opens_before_seconds === undefined ? null : policy.waiting_room.opens_before_seconds / 60), factor: text(policy.waiting_room.factor),
   };
 }
+/** Of whole seconds, so that they are the same again. */
+const minutes = (seconds) => Number((seconds / 60).toFixed(4));
 
 const count = (text) => (/^\d+$/.test(String(text).trim()) ? Number(text) : NaN);
 const orNull = (text) => (String(text).trim() === "" ? null : Number(text));
@@ -55,7 +58,7 @@ export function bodyOf(form, existing) {
       ...(existing ? {} : { payment_reminder_seconds: Math.max(1, Math.floor(window_s / 2)) }),
       waitlist: form.waitlist, waitlist_until: form.waitlist ? fromLocal(form.waitlist_until) : null, invite_only: form.invite_only,
       limits: { per_buyer_per_minute: orNull(form.per_buyer_per_minute), per_address_per_minute: orNull(form.per_address_per_minute), per_sale_per_second: orNull(form.per_sale_per_second) },
-      waiting_room: { enabled: form.room, admit_per_second: orNull(form.admit_per_second), active_max: orNull(form.active_max), opens_before_seconds: String(form.opens_before_minutes).trim() === "" ? OPENS_BEFORE_S : Math.round(Number(form.opens_before_minutes) * 60) },
+      waiting_room: { enabled: form.room, admit_per_second: orNull(form.admit_per_second), active_max: orNull(form.active_max), opens_before_seconds: String(form.opens_before_minutes).trim() === "" ? OPENS_BEFORE_S : Math.round(Number(form.opens_before_minutes) * 60), factor: Number(form.factor) || FACTOR },
     },
   };
 }
@@ -76,7 +79,7 @@ export function faultsIn(form) {
   });
   const within = (path, value, low, high) => { if (!(Number(value) >= low && Number(value) <= high)) faults[path] = t("console.bad_range", { low: number(low), high: number(high) }); };
   within("policy.pass_ttl_seconds", form.pass_ttl_seconds, 5, 3600);
-  within("policy.payment_window_seconds", form.payment_window_minutes, 1, 10080);
+  within("policy.payment_window_seconds", form.payment_window_minutes, 0.03, 10080);
   // A text that is no number would go out as null, which is no limit at all.
   const some = (path, value, low, high) => { if (String(value).trim() !== "") within(path, value, low, high); };
   for (const [name, most] of [["per_buyer_per_minute", 6000], ["per_address_per_minute", 10_000_000], ["per_sale_per_second", 1_000_000]]) some(`policy.limits.${name}`, form[name], 1, most);
@@ -84,6 +87,7 @@ export function faultsIn(form) {
     some("policy.waiting_room.admit_per_second", form.admit_per_second, 0.1, 1_000_000);
     some("policy.waiting_room.active_max", form.active_max, 1, 100_000_000);
     some("policy.waiting_room.opens_before_seconds", form.opens_before_minutes, 0, 1440);
+    some("policy.waiting_room.factor", form.factor, 1, 100);
   }
   return faults;
 }
@@ -267,7 +271,8 @@ export function editorPage(main, { params, query, go }) {
       state.form.room ? h("div", { class: "grid" },
         input(t("console.admit"), "admit_per_second", { inputmode: "decimal", hint: t("console.admit_hint") }, "policy.waiting_room.admit_per_second"),
         input(t("console.active_max"), "active_max", { inputmode: "numeric", hint: t("console.active_hint") }, "policy.waiting_room.active_max"),
-        input(t("console.opens_before"), "opens_before_minutes", { inputmode: "numeric", hint: t("console.opens_before_hint") }, "policy.waiting_room.opens_before_seconds")) : null,
+        input(t("console.opens_before"), "opens_before_minutes", { inputmode: "numeric", hint: t("console.opens_before_hint") }, "policy.waiting_room.opens_before_seconds"),
+        input(t("console.factor"), "factor", { inputmode: "decimal", hint: t("console.factor_hint") }, "policy.waiting_room.factor")) : null,
     ];
   }
   function review() {
@@ -320,7 +325,8 @@ function changes(state) {
   const before = bodyOf(formOf(state.sale), true);
   const after = bodyOf(state.form, true);
   const differs = (name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]);
-  const changed = Object.fromEntries(["title", "starts_at", "ends_at", "policy"].filter(differs).map((name) => [name, after[name]]));
+  const changed = Object.fromEntries(["title", "starts_at", "ends_at"].filter(differs).map((name) => [name, after[name]]));
+  if (differs("policy")) changed.policy = differing(before.policy, after.policy);
   const items = after.items.filter((item, i) => JSON.stringify(item) !== JSON.stringify(before.items[i])).map((item) => {
     const old = before.items.find((each) => each.id === item.id);
     return Object.fromEntries(Object.entries(item).filter(([name, value]) => name === "id" || JSON.stringify(value) !== JSON.stringify(old[name])));
@@ -347,4 +353,10 @@ export function preview(form) {
       form.invite_only ? h("li", {}, t("console.preview_invite")) : null,
       form.room ? h("li", {}, t("console.preview_room")) : null,
       form.waitlist ? h("li", {}, t("console.preview_waitlist")) : null));
+}
+
+/** Of rules within rules those that differ: the others may have been changed by somebody meanwhile. */
+function differing(before, after) {
+  return Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]))
+    .map(([name, value]) => [name, value !== null && typeof value === "object" ? differing(before[name], value) : value]));
 }

@@ -182,7 +182,8 @@ export function saleView(main, { params }) {
         : now === "paused" ? t("buy.paused") : now === "ended" ? t("buy.ended")
           : waits ? t("buy.wait_turn") : item.state === "sold_out" ? t("buy.sold_out") : item.state === "held" ? t("buy.held")
             : !isExpected() ? t("buy.log_in") : order ? t("buy.another") : t("buy.now");
-    const canJoin = now === "live" && sale.policy.waitlist && (item.state === "held" || item.state === "sold_out") && item.state === "held" && (!sale.policy.waitlist_until || Date.parse(sale.policy.waitlist_until) > clock.now());
+    // A pause stops buying; who waits for what comes back may go on, and begin.
+    const canJoin = (now === "live" || now === "paused") && sale.policy.waitlist && item.state === "held" && (!sale.policy.waitlist_until || Date.parse(sale.policy.waitlist_until) > clock.now());
     const shut = sale.policy.invite_only && current() && state.invited === false;
     const most = Math.min(item.per_buyer, QUANTITIES_MAX);
     if (canJoin && isExpected()) {

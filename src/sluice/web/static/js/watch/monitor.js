@@ -225,7 +225,8 @@ export default function mount(root, { params }) {
       // A room that only the load has opened has no pace of the merchant's, and one that is over needs none.
       found.mode === "load" || live.sale.state === "ended" ? null : button(t("watch.pace"), { onclick: changePace })),
       h("div", { class: "grid-small" }, ["waiting", "admitted", "active"].map((name) => figure(t(`watch.room_${name}`), number(found[name] ?? 0))),
-        figure(t("watch.room_pace"), found.pace_per_second === null ? null : number(found.pace_per_second, { maximumFractionDigits: 1 }), { note: has(`watch.mode_${found.mode}`) ? t(`watch.mode_${found.mode}`) : found.mode })));
+        figure(t("watch.room_pace"), found.pace_per_second === null ? null : number(found.pace_per_second, { maximumFractionDigits: 1 }), { note: has(`watch.mode_${found.mode}`) ? t(`watch.mode_${found.mode}`) : found.mode }),
+        figure(t("watch.room_wanted"), found.wanted_per_second === null ? null : number(found.wanted_per_second, { maximumFractionDigits: 1 }))));
   }
 
   // --- commands ------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ export default {
   "watch.room_admitted": "Let in",
   "watch.room_active": "Inside now",
   "watch.room_pace": "Let in per second",
+  "watch.room_wanted": "Wanted per second",
 
   "watch.funnel": "From order to payment",
   "watch.step_asked": "Asked to buy",

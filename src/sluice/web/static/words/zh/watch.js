@@ -114,6 +114,7 @@ export default {
   "watch.room_admitted": "已放行",
   "watch.room_active": "目前在内",
   "watch.room_pace": "每秒放行",
+  "watch.room_wanted": "目标每秒放行",
 
   "watch.funnel": "从下单到支付",
   "watch.step_asked": "尝试购买",
