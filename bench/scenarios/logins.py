@@ -186,11 +186,10 @@ def _found(
 
 
 def _compare_alone(threads: int, seconds: float) -> float:
-    from argon2 import PasswordHasher, Type
+    from sluice.accounts.hashing import make_hasher, stand_back
 
-    from sluice.accounts.passwords import LANES, MEMORY_KIB, TIME_COST, be_nice
-
-    hasher = PasswordHasher(TIME_COST, MEMORY_KIB, LANES, type=Type.ID)
+    stand_back()
+    hasher = make_hasher()
     kept = hasher.hash(PASSWORD)
     began = time.monotonic()
 
@@ -201,7 +200,7 @@ def _compare_alone(threads: int, seconds: float) -> float:
             done += 1
         return done
 
-    with ThreadPoolExecutor(threads, initializer=be_nice) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         done = sum(each.result() for each in [pool.submit(compare) for _ in range(threads)])
     return done / (time.monotonic() - began)
 

@@ -490,7 +490,7 @@ def make_entry(
 
     async def close() -> None:
         await outbound.close()
-        passwords.close()
+        await passwords.close()
         await sessions.close()
         if hook is not None:
             await hook.close()

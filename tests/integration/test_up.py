@@ -102,6 +102,14 @@ def until_ready(url: str) -> None:
     poll(f"{url} is ready", lambda: get(f"{url}/readyz") == 200)
 
 
+def post(url: str, body: dict[str, str]) -> int:
+    asked = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return int(answer.status)
+
+
 def sales(up: Up) -> list[dict[str, str]]:
     with urllib.request.urlopen(f"{up.url}/v1/sales") as answer:
         data: list[dict[str, str]] = json.load(answer)["data"]
@@ -219,6 +227,22 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
 
 def runs_another(up: Up, word: str, victim: int) -> bool:
     return bool(set(up.descendants(word)) - {victim})
+
+
+def test_log_ins_go_on_when_the_process_for_passwords_is_killed(tmp_path: Path) -> None:
+    with running(tmp_path / "data", "--no-demo") as up:
+        word = "sluice.accounts.hashing"
+        assert up.descendants(word) == []  # nobody has logged in yet
+        person = {"login": "mei-1", "password": "correct horse battery"}
+        assert post(f"{up.url}/v1/accounts", person) == 201
+        (pid,) = up.descendants(word)
+        os.kill(pid, signal.SIGKILL)
+        assert post(f"{up.url}/v1/login", person) == 200
+        (other,) = up.descendants(word)
+        assert other != pid
+        assert up.stop(signal.SIGINT) == 0
+        assert not alive(other)
+        assert "Traceback" not in up.log.read_text()
 
 
 def test_a_second_start_on_a_running_folder_is_refused(product: Product) -> None:
