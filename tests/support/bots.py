@@ -73,8 +73,14 @@ class Street:
     ) -> Answer:
         """`who` is a buyer of the shop; nobody, or `admin`. Whoever is told that the product has
         too much to do, or that nobody knows what came of it, asks again, as everybody should."""
-        for _ in range(ATTEMPTS_MAX):
-            answer = await self._ask(method, path, who, body, source, headers)
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                answer = await self._ask(method, path, who, body, source, headers)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A kept connection may have been ended by the refusal before.
+                if attempt == ATTEMPTS_MAX or not may_go_again(method, path, headers, None):
+                    raise
+                continue
             if answer.status != 503 or answer.code not in TOLD_LATER:
                 break
             if not may_go_again(method, path, headers, answer.code):

@@ -135,8 +135,19 @@ class Client:
         if monotonic() > self._last_s + IDLE_S:
             self._connection.close()
         self._last_s = monotonic()
-        self._connection.request(method, path, content, headers)
-        answer = self._connection.getresponse()
+        kept = self._connection.sock is not None
+        try:
+            self._connection.request(method, path, content, headers)
+            answer = self._connection.getresponse()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # A refusal does not wait for the body, and may end the connection that brings it: the
+            # one that was kept is gone. What was not sent to its end has done nothing.
+            self._connection.close()
+            unsent = isinstance(error, BrokenPipeError)
+            if not kept or (not unsent and not may_go_again(method, path, headers, None)):
+                raise
+            self._connection.request(method, path, content, headers)
+            answer = self._connection.getresponse()
         raw = answer.read()
         return answer.status, raw, {name.lower(): value for name, value in answer.getheaders()}
 

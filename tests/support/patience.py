@@ -14,7 +14,7 @@ from sluice.admission import limits
 from sluice.admission.challenges import challenges
 from sluice.cache import server
 
-WAIT_S = 5.0
+WAIT_S, TURN_S = 5.0, 20.0
 START = str(Path(__file__).parent / "patient_start")
 """On `PYTHONPATH` it makes a process so patient from its start."""
 
@@ -22,3 +22,4 @@ START = str(Path(__file__).parent / "patient_start")
 def be_patient() -> None:
     """In this process, from now on."""
     limits.DEADLINE_S = challenges.DEADLINE_S = server.TIMEOUT_S = WAIT_S
+    server.TURN_S_MAX = TURN_S

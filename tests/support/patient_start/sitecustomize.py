@@ -5,3 +5,4 @@ from sluice.admission.challenges import challenges
 from sluice.cache import server
 
 limits.DEADLINE_S = challenges.DEADLINE_S = server.TIMEOUT_S = 5.0
+server.TURN_S_MAX = 20.0
