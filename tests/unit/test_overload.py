@@ -11,7 +11,6 @@ from sluice.admission.overload import (
     AFTER_S_MAX,
     BOUND_ENDS_S,
     BOUND_MIN,
-    BOUND_PART,
     LEVEL_MAX,
     RETURNS_MAX,
     STANDING_S,
@@ -26,7 +25,7 @@ from sluice.admission.overload import (
 
 TARGET_S = 0.025
 RATE = 10_000
-BOUND = RATE * TARGET_S * BOUND_PART
+BOUND = RATE * TARGET_S
 
 
 def _looks(level: Level, wait_s: float, seconds: float, start_s: float) -> float:

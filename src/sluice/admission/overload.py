@@ -28,9 +28,6 @@ ERROR_MAX: Final = 3.0
 """However long the wait is, it counts as no more than four times its target."""
 LEVEL_MAX: Final = 3.0
 
-BOUND_PART: Final = 0.4
-"""While purchases are bounded, they may take so much of the target: whoever is refused waits in the
-same queue, and is to be told sooner than that."""
 BOUND_MIN: Final = 64
 """Fewer at a time would leave the gate idle between two calls."""
 BOUND_EVERY_S: Final = 0.1
@@ -103,7 +100,7 @@ class Level:
 
 class Bound:
     """How many purchases may be under way, while more come than can be decided: as many as are
-    decided in a part of the target, by the rate at which it happens just now.
+    decided within the target, by the rate at which it happens just now.
 
     Whoever comes while there are as many is refused, and nobody else. A share that is refused by
     chance needs time to find out how large it should be, and meanwhile sends away too many or too
@@ -132,7 +129,7 @@ class Bound:
         if too_many or self.under_way >= self.limit:
             self._full_s = now_s
         if too_many or (self.limit < math.inf and now_s - self._full_s < BOUND_ENDS_S):
-            self.limit = max(self._rate * self._target_s * BOUND_PART, BOUND_MIN)
+            self.limit = max(self._rate * self._target_s, BOUND_MIN)
         else:
             self.limit = math.inf
 
