@@ -131,7 +131,7 @@ def test_a_gate_that_slows_down_gets_fewer_and_one_that_stands_still_has_somethi
     gate.decides(RATE, 2.0)
     gate.decides(RATE * 0.8, 2.0, too_many=True)
     assert gate.bound.limit == pytest.approx(BOUND * 0.8, rel=0.02)
-    gate.decides(0, 4.0, too_many=True)
+    gate.decides(0, 30.0, too_many=True)
     assert gate.let_in(1000) == BOUND_MIN
 
 

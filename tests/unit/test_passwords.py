@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -34,7 +35,17 @@ async def passwords() -> AsyncIterator[Passwords]:
 
 
 def children(of: int | None = None) -> list[int]:
-    return [pid for pid in _descendants(of or os.getpid()) if CHILD in _command(pid)]
+    """Of this process itself: a product that runs beside these tests has such processes too."""
+    parent = of or os.getpid()
+    return [
+        pid for pid in _descendants(parent) if CHILD in _command(pid) and _parent(pid) == parent
+    ]
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return 0
 
 
 async def under_way(passwords: Passwords, count: int) -> list[asyncio.Task[str]]:
@@ -72,13 +83,21 @@ async def test_who_has_no_password_costs_the_same_and_never_gets_in(passwords: P
 async def test_an_unknown_name_takes_as_long(passwords: Passwords) -> None:
     kept = await passwords.hash("correct horse")
     took: dict[str | None, list[float]] = {kept: [], None: []}
-    for _ in range(12):
-        for compared, seconds in took.items():
-            began = monotonic()
-            await passwords.verify(compared, "wrong")
-            seconds.append(monotonic() - began)
-    known, unknown = median(took[kept]), median(took[None])
-    assert min(known, unknown) / max(known, unknown) >= CLOSE, (known, unknown)
+
+    async def is_close() -> bool:
+        for _ in range(12):
+            for compared, seconds in took.items():
+                began = monotonic()
+                await passwords.verify(compared, "wrong")
+                seconds.append(monotonic() - began)
+        known, unknown = median(took[kept]), median(took[None])
+        return min(known, unknown) / max(known, unknown) >= CLOSE
+
+    # A difference that is there stays; one of the machine's does not.
+    for _ in range(4):
+        if await is_close():
+            return
+    raise AssertionError(took)
 
 
 async def test_a_damaged_hash_is_nobodys_password(passwords: Passwords) -> None:
@@ -228,7 +247,7 @@ def test_it_ends_when_its_parent_is_killed_however_much_is_asked_for() -> None:
         assert parent.stdout.readline() == "there\n"
         (pid,) = children(parent.pid)
         parent.kill()
-        until(lambda: _is_gone(pid), within_s=5, what="the end of it")
+        until(lambda: _is_gone(pid), within_s=30, what="the end of it")
         assert parent.stderr.read() == ""
 
 
